@@ -1,0 +1,1 @@
+"""Data sets: conversion of annotated images to what MMEngine's datasets read."""

