@@ -1,0 +1,275 @@
+"""Cures for known breakages of the MM stack, and the check of its versions.
+
+:func:`apply` runs at ``import dr2net_mm``. Every cure is bounded to the versions that
+need it, does nothing elsewhere, and names the upstream report in its docstring.
+"""
+
+import importlib
+import importlib.metadata
+import os
+import re
+import sys
+import types
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from .version import (
+    CORE_REQUIREMENTS,
+    MM_REQUIREMENTS,
+    PYTHON_REQUIRES,
+    UNDECLARED_REQUIREMENTS,
+    __version__,
+)
+
+IGNORE_VERSIONS_VARIABLE = 'DR2NET_IGNORE_VERSIONS'
+
+_import_failures: Dict[str, str] = {}
+
+
+def module_folder(name: str) -> Optional[Path]:
+    """Folder of the package ``name``, found without importing it; None if absent."""
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(list(spec.submodule_search_locations)[0])
+
+
+def installed_version(name: str, distribution: str) -> Optional[str]:
+    """Version of an importable package, None if it is absent or states none.
+
+    Reads the package's own ``version.py`` first, because a clone on ``PYTHONPATH`` has
+    no metadata; importing is avoided because mmdet refuses to be imported beside an
+    MMCV that it does not support.
+    """
+    folder = module_folder(name)
+    if folder is None:
+        return None
+    version_file = folder / 'version.py'
+    if version_file.is_file():
+        text = version_file.read_text(encoding='utf-8')
+        found = re.search(r'^__version__\s*=\s*[\'"]([^\'"]+)', text, re.MULTILINE)
+        if found:
+            return found.group(1)
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return getattr(sys.modules.get(name), '__version__', None)
+
+
+def version_problems() -> List[str]:
+    """One line for each package that is missing or outside the supported range."""
+    from packaging.specifiers import SpecifierSet
+
+    problems = []
+    python = '.'.join(str(part) for part in sys.version_info[:3])
+    if python not in SpecifierSet(PYTHON_REQUIRES):
+        problems.append(f'Python {python} is outside {PYTHON_REQUIRES}')
+    for name, (distribution, supported) in {
+        **CORE_REQUIREMENTS,
+        **MM_REQUIREMENTS,
+    }.items():
+        version = installed_version(name, distribution)
+        installer = 'mim' if name in MM_REQUIREMENTS else 'pip'
+        remedy = f"{installer} install '{distribution}{supported}'"
+        if version is None:
+            if name in CORE_REQUIREMENTS and module_folder(name) is None:
+                problems.append(f'{distribution} is not installed: {remedy}')
+        elif not SpecifierSet(supported).contains(version, prereleases=True):
+            problems.append(f'{distribution} {version} is outside {supported}: {remedy}')
+    if module_folder('pkg_resources') is None:
+        distribution, supported = UNDECLARED_REQUIREMENTS['pkg_resources']
+        problems.append(
+            f'MMEngine imports pkg_resources, which is not installed: '
+            f"pip install '{distribution}{supported}'"
+        )
+    return problems
+
+
+def check_versions() -> None:
+    """Compare the installed stack with the ranges of :mod:`dr2net_mm.version`.
+
+    Raises:
+        ImportError: naming every package outside its range and the command that
+            mends it. Setting ``DR2NET_IGNORE_VERSIONS=1`` makes it a warning.
+    """
+    problems = version_problems()
+    if not problems:
+        return
+    message = (
+        f'dr2net_mm {__version__} does not support this environment:\n  '
+        + '\n  '.join(problems)
+        + f'\nSet {IGNORE_VERSIONS_VARIABLE}=1 to go on regardless.'
+    )
+    if os.environ.get(IGNORE_VERSIONS_VARIABLE, '0') not in ('', '0'):
+        warnings.warn(message, stacklevel=2)
+        return
+    raise ImportError(message)
+
+
+def usable(name: str) -> bool:
+    """Whether the MM package ``name`` ('mmdet', 'mmaction') can really be imported.
+
+    An installed package may still refuse to be imported, e.g. mmdet beside MMCV 2.2;
+    :func:`why_unusable` then gives its reason.
+    """
+    if name in _import_failures:
+        return False
+    try:
+        importlib.import_module(name)
+    # mmdet and mmaction state a wrong MMCV by an assertion.
+    except (ImportError, AssertionError, RuntimeError) as error:
+        _import_failures[name] = f'{type(error).__name__}: {error}'
+        return False
+    return True
+
+
+def why_unusable(name: str) -> Optional[str]:
+    """The error met by :func:`usable`, or None."""
+    return _import_failures.get(name)
+
+
+class MissingDRN:
+    """Stand-in for mmaction's DRN localizer, which its wheel does not carry."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise ImportError(
+            'the DRN localizer is missing from the mmaction2 1.2.0 packages '
+            '(mmaction2#2714); install mmaction2 from its git repository to use DRN'
+        )
+
+
+def provide_missing_drn() -> bool:
+    """Let ``mmaction.models`` be imported although its wheel lacks one package.
+
+    ``mmaction.models.localizers`` imports ``.drn.drn``, which is missing from the wheel
+    and the sdist of mmaction2 1.2.0 (mmaction2#2714, PR #2721). Applies only when the
+    folder is absent.
+    """
+    folder = module_folder('mmaction')
+    name = 'mmaction.models.localizers.drn'
+    if folder is None or name in sys.modules:
+        return False
+    localizers = folder / 'models' / 'localizers'
+    if not localizers.is_dir() or (localizers / 'drn').exists():
+        return False
+    package, module = types.ModuleType(name), types.ModuleType(f'{name}.drn')
+    package.__path__ = []  # type: ignore[attr-defined]
+    package.drn = module  # type: ignore[attr-defined]
+    module.DRN = MissingDRN  # type: ignore[attr-defined]
+    sys.modules[name] = package
+    sys.modules[f'{name}.drn'] = module
+    return True
+
+
+def provide_importlib_metadata() -> bool:
+    """Let mmaction find ``importlib_metadata``, which it imports but does not declare.
+
+    The standard library's ``importlib.metadata`` (Python 3.8) has what
+    ``mmaction.utils.dependency`` uses. Applies only when the package is absent.
+    """
+    if module_folder('mmaction') is None or find_spec('importlib_metadata') is not None:
+        return False
+    sys.modules['importlib_metadata'] = importlib.metadata
+    return True
+
+
+def history_buffer_method(owner: type, name: str) -> Any:
+    """Stand-in for ``getattr`` while a checkpoint is unpickled.
+
+    A pickled ``HistoryBuffer`` refers to its statistics methods through ``getattr``.
+    Allowing the real one would let a crafted file reach any attribute.
+    """
+    from pickle import UnpicklingError
+
+    from mmengine.logging import HistoryBuffer
+
+    allowed = {'min', 'max', 'current', 'mean', *HistoryBuffer._statistics_methods}
+    if owner is not HistoryBuffer or name not in allowed:
+        raise UnpicklingError(f'the checkpoint asks for attribute {name} of {owner}')
+    return getattr(owner, name)
+
+
+def allow_checkpoint_classes() -> bool:
+    """Let ``torch.load(weights_only=True)`` read the checkpoints MMEngine writes.
+
+    torch 2.6 made ``weights_only=True`` the default and MMEngine (up to 0.10.7) relies
+    on the default, so resuming dies on the ``HistoryBuffer`` of its message hub
+    (mmengine#1655). Only the classes that MMEngine itself stores are allowed.
+    """
+    import numpy as np
+    import torch
+    from mmengine.logging import HistoryBuffer
+    from mmengine.utils import digit_version
+
+    if digit_version(torch.__version__) < digit_version('2.6.0'):
+        return False
+    scalar_types = (np.float64, np.float32, np.int64, np.int32, np.bool_)
+    # numpy 1.26 keeps these under numpy.core, and pickles of numpy 2 name numpy._core.
+    multiarray = np.core.multiarray
+    functions = (multiarray._reconstruct, multiarray.scalar)
+    torch.serialization.add_safe_globals(
+        [HistoryBuffer, np.ndarray, np.dtype]
+        + [type(np.dtype(scalar)) for scalar in scalar_types]
+        + [
+            (function, f'numpy.{core}.multiarray.{function.__name__}')
+            for function in functions
+            for core in ('core', '_core')
+        ]
+        + [(history_buffer_method, 'builtins.getattr')]
+    )
+    return True
+
+
+def define_missing_torchvision_operators() -> bool:
+    """Let torchvision (and timm) be imported when its compiled operators cannot load.
+
+    With a CPU torch beside a CUDA build of torchvision, ``import torchvision`` fails
+    with "operator torchvision::nms does not exist", because it registers shape
+    functions for operators that its library would have defined. Declaring them is
+    enough for everything that does not call them.
+    """
+    import torch
+
+    folder = module_folder('torchvision')
+    if folder is None or 'torchvision' in sys.modules:
+        return False
+    try:
+        for library in folder.glob('_C*.so'):
+            torch.ops.load_library(str(library))
+    except OSError:
+        fragment = torch.library.Library('torchvision', 'FRAGMENT')
+        fragment.define('nms(Tensor dets, Tensor scores, float threshold) -> Tensor')
+        fragment.define('qnms(Tensor dets, Tensor scores, float threshold) -> Tensor')
+        # The definitions live as long as the Library object.
+        define_missing_torchvision_operators.fragment = fragment  # type: ignore
+        return True
+    return False
+
+
+def write_local_files_atomically() -> bool:
+    """Make MMEngine replace a file only when its new content is wholly written.
+
+    ``CheckpointHook`` writes a checkpoint in place, so that a run that is killed or
+    meets a full disk leaves half of one for ``--resume``. See
+    :class:`dr2net_mm.utils.atomic_write.AtomicLocalBackend`.
+    """
+    from .utils.atomic_write import register_atomic_backend
+
+    return register_atomic_backend()
+
+
+def apply() -> Dict[str, bool]:
+    """Run every cure once; returns which of them had something to do."""
+    cures = (
+        provide_importlib_metadata,
+        provide_missing_drn,
+        define_missing_torchvision_operators,
+        allow_checkpoint_classes,
+        write_local_files_atomically,
+    )
+    return {cure.__name__: cure() for cure in cures}

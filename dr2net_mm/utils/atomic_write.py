@@ -1,0 +1,77 @@
+"""Files that are either wholly written or not there."""
+
+import os
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Iterator, Union
+
+from mmengine.fileio import LocalBackend, io, register_backend
+from mmengine.fileio.backends import backends
+
+PARTIAL_SUFFIX = '.partial'
+
+
+@contextmanager
+def atomic_open(
+    path: Union[str, Path], mode: str = 'wb', encoding: Union[str, None] = None
+) -> Iterator[IO]:
+    """Open a file for writing that takes the place of ``path`` when it is complete.
+
+    The data goes to a hidden file in the same folder, reaches the disk, and is renamed;
+    on any error the hidden file is removed and ``path`` stays what it was.
+    """
+    # A link to a file stays a link to that file.
+    target = Path(os.path.realpath(str(path)))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f'.{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}')
+    try:
+        with open(str(partial), mode, encoding=encoding) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(str(partial), str(target))
+    except BaseException:
+        if partial.exists():
+            partial.unlink()
+        raise
+
+
+def remove_partial_files(folder: Union[str, Path]) -> int:
+    """Delete what runs that were killed while writing left in ``folder``."""
+    leftovers = list(Path(folder).glob(f'.*{PARTIAL_SUFFIX}'))
+    for leftover in leftovers:
+        leftover.unlink()
+    return len(leftovers)
+
+
+class AtomicLocalBackend(LocalBackend):
+    """MMEngine's local file backend with writes that cannot be half done."""
+
+    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+        """Write bytes to ``filepath``, all or nothing."""
+        with atomic_open(filepath) as file:
+            file.write(obj)
+
+    def put_text(
+        self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8'
+    ) -> None:
+        """Write text to ``filepath``, all or nothing."""
+        with atomic_open(filepath, 'w', encoding) as file:
+            file.write(obj)
+
+
+def register_atomic_backend() -> bool:
+    """Register :class:`AtomicLocalBackend` as MMEngine's backend for local paths.
+
+    Returns False when it is registered already, or when the user replaced the local
+    backend by one of their own, which then stays.
+    """
+    if backends.get('local') is not LocalBackend:
+        return False
+    register_backend('local', AtomicLocalBackend, force=True, prefixes='')
+    # Backends made before are cached by prefix.
+    for key, instance in list(io.backend_instances.items()):
+        if type(instance) is LocalBackend:
+            del io.backend_instances[key]
+    return True

@@ -1,0 +1,34 @@
+"""The package's version and the versions of other packages that it works with.
+
+``setup.py``, the check at import (:mod:`dr2net_mm.compat`) and the tests read the
+ranges from here; ``requirements/*.txt`` repeat them for pip and a test compares.
+This module imports nothing, so that ``setup.py`` can run it before anything is
+installed.
+"""
+
+__version__ = '0.1.0'
+
+PYTHON_REQUIRES = '>=3.8'
+
+# Importable name -> (distribution to install, supported range).
+CORE_REQUIREMENTS = {
+    'torch': ('torch', '>=2.1'),
+    'numpy': ('numpy', '>=1.20,<2'),
+    'mmengine': ('mmengine', '>=0.8.0,<1.0.0'),
+}
+
+# MMCV is built against one torch version, so pip must not choose it: `mim install`.
+MM_REQUIREMENTS = {
+    'mmcv': ('mmcv', '>=2.0.0,<2.2.0'),
+    'mmdet': ('mmdet', '>=3.1.0,<3.4.0'),
+    'mmaction': ('mmaction2', '>=1.1.0,<1.3.0'),
+}
+
+# What the stack above imports without declaring it.
+UNDECLARED_REQUIREMENTS = {
+    # MMEngine imports pkg_resources, gone from setuptools 82 (MMEngine PR #1676).
+    'pkg_resources': ('setuptools', '<81'),
+    # mmaction.utils.dependency imports it.
+    'importlib_metadata': ('importlib_metadata', ''),
+    'packaging': ('packaging', ''),
+}

@@ -1,0 +1,20 @@
+"""Fixtures that every test of the repository may use."""
+
+import os
+
+# Two test processes on a small machine slow each other down when every one of them
+# starts a thread per core; it must be set before torch is imported.
+os.environ.setdefault('OMP_NUM_THREADS', '2')
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    """Skip tests marked ``cuda`` on a machine without a GPU."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason='no CUDA device on this machine')
+    for item in items:
+        if 'cuda' in item.keywords:
+            item.add_marker(skip)
