@@ -8,8 +8,6 @@ custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
 model = dict(
     backbone=dict(
         type='Dr2SwinTransformer',
-        dual_residual=dict(
-            alpha=0.0, beta=1.0, arithmetic='float', fusion='mean'
-        ),
+        dual_residual=dict(alpha=0.0, beta=1.0, arithmetic='float', fusion='mean'),
     )
 )

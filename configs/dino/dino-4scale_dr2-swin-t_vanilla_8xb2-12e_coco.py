@@ -4,7 +4,5 @@ custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
 
 # No hook: the coefficients keep these values for the whole run.
 model = dict(
-    backbone=dict(
-        type='Dr2SwinTransformer', dual_residual=dict(alpha=1.0, beta=0.1)
-    )
+    backbone=dict(type='Dr2SwinTransformer', dual_residual=dict(alpha=1.0, beta=0.1))
 )
