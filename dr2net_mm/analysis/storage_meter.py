@@ -1,0 +1,119 @@
+"""Bytes held by tensors over time, counted by following their storages."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Dict, Iterable, List, Optional, Set, Tuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+try:
+    from torch.utils._pytree import tree_leaves
+except ImportError:  # torch < 2.2
+
+    def tree_leaves(tree: object) -> list:
+        from torch.utils._pytree import tree_flatten
+
+        return tree_flatten(tree)[0]
+
+
+class StorageMeter(TorchDispatchMode):
+    """Record when every untyped storage made under this mode appears and goes.
+
+    The mode sits below autograd, so it sees the forward, the recomputations of
+    the backward and the gradients alike. A storage counts once with its whole
+    size, however many views share it, from the operator that returns it until
+    its last owner lets go of it. What an operator allocates and frees inside its
+    kernel is not seen.
+
+    The record is a list of signed sizes in order of time. Sums over it are taken
+    afterwards, when it is known which storages became parameter gradients.
+
+    Args:
+        resident: tensors that exist before and are never counted: parameters,
+            buffers, inputs.
+        device: type of the device whose storages count; others, such as the states
+            of random generators on the host, do not.
+    """
+
+    def __init__(self, resident: Iterable[Tensor] = (), device: str = 'meta') -> None:
+        super().__init__()
+        self._device = device
+        # Resident storages are kept alive so that no address is used twice.
+        self._resident = {
+            tensor.untyped_storage()._cdata: tensor.untyped_storage()
+            for tensor in resident
+        }
+        # address -> (serial number, bytes, weak reference with a finalizer)
+        self._live: Dict[int, Tuple[int, int, weakref.ref]] = {}
+        self._events: List[Tuple[int, int]] = []
+        self._gradients: Set[int] = set()
+        self._serial = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: D105
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and leaf.device.type == self._device:
+                self._follow(leaf)
+        return result
+
+    def _follow(self, tensor: Tensor) -> None:
+        if tensor.layout is not torch.strided:
+            raise NotImplementedError(
+                f'the memory of a tensor of layout {tensor.layout} cannot be '
+                'followed; accepted: torch.strided'
+            )
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        if address in self._resident:
+            return
+        size = storage.nbytes()
+        known = self._live.get(address)
+        if known is None:
+            self._serial += 1
+            serial = self._serial
+
+            def forget(_: weakref.ref) -> None:
+                _, last_size, _ = self._live.pop(address)
+                self._events.append((serial, -last_size))
+
+            self._live[address] = (serial, size, weakref.ref(storage, forget))
+            self._events.append((serial, size))
+        elif known[1] != size:  # resized in place, as `out=` arguments are
+            self._live[address] = (known[0], size, known[2])
+            self._events.append((known[0], size - known[1]))
+
+    def mark_gradient(self, tensor: Tensor) -> None:
+        """Declare that the storage of `tensor` holds a parameter's gradient."""
+        known = self._live.get(tensor.untyped_storage()._cdata)
+        if known is not None:
+            self._gradients.add(known[0])
+
+    @property
+    def now(self) -> int:
+        """Position in the record, to be given to :meth:`live_bytes`."""
+        return len(self._events)
+
+    def live_bytes(self, position: Optional[int] = None) -> int:
+        """Bytes live at `position` (default: now), parameter gradients excluded."""
+        return sum(
+            size
+            for serial, size in self._events[:position]
+            if serial not in self._gradients
+        )
+
+    def peak_bytes(self, gradients: bool = False) -> int:
+        """Largest number of bytes live at once.
+
+        Args:
+            gradients: count the storages that hold parameter gradients too, each
+                from the moment it appears.
+        """
+        live = peak = 0
+        for serial, size in self._events:
+            if gradients or serial not in self._gradients:
+                live += size
+                peak = max(peak, live)
+        return peak
