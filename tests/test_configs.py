@@ -106,6 +106,13 @@ def flatten(value: Any, prefix: str = '') -> Dict[str, Any]:
     return leaves
 
 
+def upstream_of(path: str) -> Config:
+    """The mmdet config that a config names in its ``_base_``."""
+    text = (ROOT / path).read_text(encoding='utf-8')
+    base = re.search(r"_base_ = '(mmdet::[^']+)'", text).group(1)
+    return Config.fromstring(f"_base_ = '{base}'\n", file_format='.py')
+
+
 def difference(base: Config, other: Config) -> Dict[str, Tuple[Any, Any]]:
     """{'dotted.key': (value in base, value in other)} where they differ."""
     before, after = flatten(base.to_dict()), flatten(other.to_dict())
@@ -335,19 +342,27 @@ def test_a_dino_row_differs_from_conventional_training_only_as_named(setting):
 
 
 def test_the_conventional_row_changes_only_backbone_and_neck_of_mmdet():
-    path = CONVENTIONAL
-    upstream = Config.fromstring(f"_base_ = '{_upstream(path)}'\n", file_format='.py')
-    changed = difference(upstream, load(path))
+    changed = difference(upstream_of(CONVENTIONAL), load(CONVENTIONAL))
     changed.pop('pretrained', None)
+    assert changed
     assert all(
         key.startswith('model.backbone.') or key == 'model.neck.in_channels'
         for key in changed
     )
 
 
-def _upstream(path: str) -> str:
-    text = (ROOT / path).read_text(encoding='utf-8')
-    return re.search(r"_base_ = '(mmdet::[^']+)'", text).group(1)
+@pytest.mark.parametrize(
+    'path',
+    [
+        'configs/dino/dino-5scale_dr2-swin-l_8xb2-12e_coco.py',
+        'configs/mask_rcnn/mask-rcnn_dr2-swin-t-p4-w7_fpn_1x_coco.py',
+        'configs/retinanet/retinanet_dr2-swin-t-p4-w7_fpn_1x_coco.py',
+    ],
+)
+def test_an_mmdet_config_becomes_dual_residual_by_three_lines(path):
+    changed = difference(upstream_of(path), load(path))
+    changed.pop('model.backbone.with_cp', None)
+    assert changed == {**TO_DR2, **hook()}
 
 
 def test_the_swin_l_rows_differ_only_in_the_backbone_and_its_schedule():
