@@ -80,7 +80,9 @@ def version_problems() -> List[str]:
             if name in CORE_REQUIREMENTS and module_folder(name) is None:
                 problems.append(f'{distribution} is not installed: {remedy}')
         elif not SpecifierSet(supported).contains(version, prereleases=True):
-            problems.append(f'{distribution} {version} is outside {supported}: {remedy}')
+            problems.append(
+                f'{distribution} {version} is outside {supported}: {remedy}'
+            )
     if module_folder('pkg_resources') is None:
         distribution, supported = UNDECLARED_REQUIREMENTS['pkg_resources']
         problems.append(
