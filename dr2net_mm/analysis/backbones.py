@@ -1,9 +1,9 @@
 """The backbones that the analysis tools know by name or take from a config."""
 
-from __future__ import annotations
-
-import os.path as osp
 from typing import Any, Dict, Optional, Sequence
+
+from dr2net_mm.utils.config_checks import load_config
+from dr2net_mm.utils.errors import UserError
 
 BACKBONES: Dict[str, Dict[str, Any]] = {
     'swin-t': dict(
@@ -39,17 +39,17 @@ def named_backbone(
             a multiple of its number of heads.
 
     Raises:
-        ValueError: if the name is unknown, or depths or width do not fit.
+        UserError: if the name is unknown, or depths or width do not fit.
     """
     if name not in BACKBONES:
-        raise ValueError(
+        raise UserError(
             f'backbone {name!r} is unknown; accepted: {", ".join(BACKBONES)}'
         )
     backbone = dict(BACKBONES[name], type='SwinTransformer')
     if depths is not None:
         stages = len(backbone['depths'])
         if len(depths) != stages or min(depths) < 1:
-            raise ValueError(
+            raise UserError(
                 f'depths {tuple(depths)} do not fit {name}; give {stages} positive '
                 f'numbers, such as {" ".join(map(str, backbone["depths"]))}'
             )
@@ -57,12 +57,22 @@ def named_backbone(
     if width is not None:
         heads = backbone['num_heads'][0]
         if width < 1 or width % heads:
-            raise ValueError(
+            raise UserError(
                 f'width {width} does not fit {name}; give a positive multiple of its '
                 f'{heads} heads, such as {backbone["embed_dims"]}'
             )
         backbone['embed_dims'] = width
     return backbone
+
+
+def _packaged_config(path: str):
+    from mmengine.hub import get_config
+
+    try:
+        return get_config(path)
+    except Exception as error:  # a config is code and may raise anything
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise UserError(f'config {path!r} cannot be read: {reason}') from error
 
 
 def config_backbone(path: str) -> Dict[str, Any]:
@@ -72,27 +82,13 @@ def config_backbone(path: str) -> Dict[str, Any]:
         path: a config file, or `mmdet::…` for one of mmdet's own.
 
     Raises:
-        ValueError: if the file is missing, cannot be read, or holds no backbone of
+        UserError: if the file is missing, cannot be read, or holds no backbone of
             an accepted type.
     """
-    from mmengine.config import Config
-
-    try:
-        if '::' in path:
-            from mmengine.hub import get_config
-
-            config = get_config(path)
-        elif not osp.isfile(path):
-            raise ValueError('no such file')
-        else:
-            config = Config.fromfile(path)
-    except Exception as error:
-        # A config is code: whatever it raises is the user's, and means one line.
-        reason = ' '.join(str(error).split()) or type(error).__name__
-        raise ValueError(f'config {path!r} cannot be read: {reason}') from error
-    backbone = config.get('model', {}).get('backbone')
+    config = _packaged_config(path) if '::' in path else load_config(path)
+    backbone = (config.get('model') or {}).get('backbone')
     if backbone is None:
-        raise ValueError(
+        raise UserError(
             f'config {path!r} has no model.backbone; give the config of a detector, '
             f'or --backbone with one of {", ".join(BACKBONES)}'
         )
@@ -112,12 +108,12 @@ def conventional_backbone(backbone: Dict[str, Any], **changes: Any) -> Dict[str,
     """The same backbone as mmdet's own class.
 
     Raises:
-        ValueError: if the type is neither a known class of mmdet nor ours.
+        UserError: if the type is neither a known class of mmdet nor ours.
     """
     name = backbone.get('type')
     plain = _accepted_types().get(str(name).split('.')[-1])
     if plain is None:
-        raise ValueError(
+        raise UserError(
             f'backbone type {name!r} cannot be analysed; accepted: '
             f'{", ".join(_accepted_types())}'
         )

@@ -1,7 +1,5 @@
 """CUDA's autocast rules on meta tensors, which autocast itself passes by."""
 
-from __future__ import annotations
-
 from typing import Any, Dict, Tuple
 
 import torch

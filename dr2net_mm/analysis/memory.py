@@ -1,144 +1,28 @@
-"""Memory of one training step, counted on meta tensors: no GPU, no data."""
+"""Memory of a backbone: conventional, checkpointed and reversible, without a GPU."""
 
-from __future__ import annotations
-
-import contextlib
+import argparse
 import warnings
-from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from dataclasses import asdict
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
-from torch import Tensor, nn
 
 from .backbones import build_backbone, conventional_backbone, reversible_backbone
-from .cuda_autocast import CudaAutocast
-from .storage_meter import StorageMeter
+from .command_line import (
+    backbone_parser,
+    check_output,
+    chosen_backbone,
+    chosen_image_size,
+    format_table,
+    run_command,
+    write_json,
+)
+from .step_memory import measure_step
 
 MODES = ('conventional', 'checkpoint', 'dr2')
 """mmdet's own class, the same with `with_cp=True`, and ours."""
 
 AMP_DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-
-
-@dataclass(frozen=True)
-class StepMemory:
-    """Bytes of one forward and backward.
-
-    Attributes:
-        kept_bytes: live when the forward has returned: everything that the graph
-            keeps, and the outputs. Parameters, buffers and the input are not
-            counted.
-        peak_bytes: most bytes live at once during forward and backward, counted
-            alike; storages that end as parameter gradients are not counted either,
-            from the moment they appear.
-        total_bytes: most bytes live at once, parameters, buffers and the gradients
-            present at that moment counted, the input not. Gradients start as None
-            and appear during the backward.
-        parameter_bytes: parameters and buffers.
-        gradient_bytes: gradients of all parameters after the step.
-    """
-
-    kept_bytes: int
-    peak_bytes: int
-    total_bytes: int
-    parameter_bytes: int
-    gradient_bytes: int
-
-
-def _resident(model: nn.Module) -> List[Tensor]:
-    return [*model.parameters(), *model.buffers()]
-
-
-def _unique_bytes(tensors: Sequence[Tensor]) -> int:
-    storages = {t.untyped_storage()._cdata: t.untyped_storage() for t in tensors}
-    return sum(storage.nbytes() for storage in storages.values())
-
-
-@contextlib.contextmanager
-def _gradients_marked(model: nn.Module, meter: StorageMeter) -> Iterator[None]:
-    handles = [
-        parameter.register_post_accumulate_grad_hook(
-            lambda done: meter.mark_gradient(done.grad)
-        )
-        for parameter in model.parameters()
-        if parameter.requires_grad
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def measure_step(
-    model: nn.Module,
-    *inputs: Tensor,
-    forward: Optional[Callable[..., Any]] = None,
-    amp: Optional[torch.dtype] = None,
-) -> StepMemory:
-    """Count the bytes of one forward and backward of a model on the meta device.
-
-    The loss is the sum of all outputs: its gradient takes no memory of its own.
-    Outputs are let go of when the loss is formed, as by a neck that has used them.
-
-    Args:
-        model: module on the meta device, in training mode.
-        inputs: tensors on the meta device.
-        forward: called with the inputs in place of the model; returns a tensor or
-            nested lists, tuples and dictionaries of them.
-        amp: dtype of autocast, by CUDA's rules; None for no autocast.
-
-    Raises:
-        ValueError: if a parameter is not on the meta device, or no output requires
-            a gradient.
-    """
-    for name, parameter in model.named_parameters():
-        if parameter.device.type != 'meta':
-            raise ValueError(
-                f'parameter {name} is on {parameter.device}; accepted: meta; move '
-                "the model with model.to('meta')"
-            )
-    model.zero_grad(set_to_none=True)
-    meter = StorageMeter([*_resident(model), *inputs])
-    rules = CudaAutocast()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_gradients_marked(model, meter))
-        stack.enter_context(meter)
-        if amp is not None:
-            stack.enter_context(rules)
-        with torch.autocast('cpu', dtype=amp or torch.bfloat16, enabled=bool(amp)):
-            outputs = (forward or model)(*inputs)
-        rules.drop_cache()
-        kept = meter.now
-        losses = [leaf.sum() for leaf in _differentiable(outputs)]
-        del outputs
-        if not losses:
-            raise ValueError(
-                'no output of the model requires a gradient; unfreeze some stage'
-            )
-        torch.autograd.backward(losses)
-        del losses
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    result = StepMemory(
-        kept_bytes=meter.live_bytes(kept),
-        peak_bytes=meter.peak_bytes(),
-        total_bytes=meter.peak_bytes(gradients=True) + _unique_bytes(_resident(model)),
-        parameter_bytes=_unique_bytes(_resident(model)),
-        gradient_bytes=_unique_bytes(gradients),
-    )
-    model.zero_grad(set_to_none=True)
-    return result
-
-
-def _differentiable(outputs: Any) -> Iterator[Tensor]:
-    if isinstance(outputs, Tensor):
-        if outputs.requires_grad:
-            yield outputs
-    elif isinstance(outputs, dict):
-        yield from _differentiable(tuple(outputs.values()))
-    elif isinstance(outputs, (list, tuple)):
-        for item in outputs:
-            yield from _differentiable(item)
 
 
 def mode_backbone(
@@ -177,7 +61,7 @@ def backbone_memory(
         dual_residual: options of mode 'dr2' in place of the backbone's.
 
     Returns:
-        One dictionary a mode: `mode`, and the fields of :class:`StepMemory`.
+        One dictionary a mode: `mode`, and the fields of :class:`~.step_memory.StepMemory`.
     """
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
@@ -193,3 +77,83 @@ def backbone_memory(
             memory = measure_step(model, image, amp=AMP_DTYPES[amp] if amp else None)
         rows.append(dict(mode=mode, **asdict(memory)))
     return rows
+
+
+def memory_table(rows: Sequence[Dict[str, Any]]) -> str:
+    """Rows of :func:`backbone_memory` as text, one line a mode."""
+    largest = max(row['total_bytes'] for row in rows)
+    unit, name = (1e9, 'GB') if largest >= 1e9 else (1e6, 'MB')
+    first = rows[0]
+    header = [
+        'mode',
+        f'kept [{name}]',
+        f'peak [{name}]',
+        f'total [{name}]',
+        f'peak / {first["mode"]}',
+    ]
+    lines = [
+        [
+            row['mode'],
+            *(
+                f'{row[key] / unit:.3f}'
+                for key in ('kept_bytes', 'peak_bytes', 'total_bytes')
+            ),
+            f'{row["peak_bytes"] / first["peak_bytes"]:.3f}',
+        ]
+        for row in rows
+    ]
+    return format_table(header, lines)
+
+
+def _parser():
+    parser = backbone_parser(
+        'memory.py',
+        'Count the memory of one forward and backward of a backbone, without a GPU.\n'
+        f'Modes: {", ".join(MODES)} (checkpoint is with_cp=True).',
+        'kept:  after the forward: what the graph keeps, and the outputs.\n'
+        'peak:  most at once; parameters, their gradients and the input not counted.\n'
+        'total: most at once, with parameters and gradients.\n'
+        'The loss is the sum of all outputs. Counted on meta tensors, storage by\n'
+        'storage; what a kernel allocates inside is not seen. GB = 1e9 bytes.\n\n'
+        'Example:\n'
+        '  python tools/analysis/memory.py --backbone swin-t --img-size 1024 --batch 2',
+    )
+    parser.set_defaults(batch=2)
+    parser.add_argument(
+        '--arithmetic',
+        choices=('exact', 'float'),
+        help="arithmetic of dr2 (default: the config's, or exact)",
+    )
+    parser.add_argument(
+        '--amp',
+        choices=tuple(AMP_DTYPES),
+        help="autocast by CUDA's rules (default: none, fp32)",
+    )
+    return parser
+
+
+def _command(options: argparse.Namespace) -> None:
+    check_output(options.json, '--json')
+    backbone = chosen_backbone(options)
+    size = chosen_image_size(options, default=1024)
+    rows = backbone_memory(
+        backbone,
+        size,
+        options.batch,
+        options.amp,
+        alpha=options.alpha,
+        beta=options.beta,
+        arithmetic=options.arithmetic,
+    )
+    name = options.backbone or options.config
+    precision = f'autocast {options.amp}' if options.amp else 'fp32'
+    print(f'{name}, {size[0]}x{size[1]}, batch {options.batch}, {precision}')
+    print(memory_table(rows))
+    if options.json:
+        write_json(options.json, rows)
+        print(f'written: {options.json}')
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """Run the command `tools/analysis/memory.py`."""
+    run_command(_parser(), _command, arguments)

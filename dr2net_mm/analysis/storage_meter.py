@@ -1,7 +1,5 @@
 """Bytes held by tensors over time, counted by following their storages."""
 
-from __future__ import annotations
-
 import weakref
 from typing import Dict, Iterable, List, Optional, Set, Tuple
 
