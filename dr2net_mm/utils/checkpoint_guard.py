@@ -159,8 +159,8 @@ class CheckpointGuard(Hook):
         """Compare the loaded file with the runner's model."""
         if not isinstance(checkpoint, dict):
             raise UserError(
-                f'checkpoint {self.source!r} holds a {type(checkpoint).__name__}, not a '
-                'dictionary of weights'
+                f'checkpoint {self.source!r} holds a {type(checkpoint).__name__}, '
+                'not a dictionary of weights'
             )
         if self.purpose == 'resume' and not {'meta', 'message_hub'} <= set(checkpoint):
             raise UserError(

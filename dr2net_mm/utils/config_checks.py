@@ -231,6 +231,6 @@ def check_work_dir(path: str) -> None:
         raise UserError(f'work dir {path!r}: {str(folder)!r} is a file, not a folder')
     if not os.access(str(folder), os.W_OK | os.X_OK):
         raise UserError(
-            f'work dir {path!r} is not writable (checked {str(folder)!r}); give another '
-            'with --work-dir'
+            f'work dir {path!r} is not writable (checked {str(folder)!r}); give '
+            'another with --work-dir'
         )

@@ -44,7 +44,7 @@ def _first_slurm_host() -> str:
     command = ['scontrol', 'show', 'hostnames', nodes]
     try:
         hosts = subprocess.run(
-            command, stdout=subprocess.PIPE, check=True, universal_newlines=True
+            command, stdout=subprocess.PIPE, check=True, text=True
         ).stdout.split()
     except (OSError, subprocess.CalledProcessError) as error:
         raise UserError(

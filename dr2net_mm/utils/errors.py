@@ -118,8 +118,8 @@ def describe(error: BaseException, started: bool = False) -> Optional[str]:
         refused = re.search(r'Unsupported [^.]*\S+(?= was not)', message)
         return (
             'the checkpoint holds objects that torch does not load: '
-            f'{refused.group() if refused else message}; if you trust the file, save its '
-            "'state_dict' alone and load that"
+            f'{refused.group() if refused else message}; if you trust the file, save '
+            "its 'state_dict' alone and load that"
         )
     if started or not isinstance(error, _CONFIG_ERRORS):
         return None
@@ -147,8 +147,8 @@ def _unknown_type(name: str, registry: str) -> str:
     ]
     because = f': {"; ".join(reasons)}' if reasons else ''
     return (
-        f"type='{name}' is not in the registry {registry}{because}; check the spelling, "
-        'default_scope, and custom_imports of the config'
+        f"type='{name}' is not in the registry {registry}{because}; check the "
+        'spelling, default_scope, and custom_imports of the config'
     )
 
 
