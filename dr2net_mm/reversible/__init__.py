@@ -1,0 +1,37 @@
+"""Reversible dual-residual networks: the engine, on torch alone.
+
+Read in this order: :mod:`options`, :mod:`stage` (the equations), :mod:`arithmetic`
+and :mod:`fixed_point` (how streams are represented and inverted), :mod:`branch`,
+:mod:`step` and :mod:`tape` (the reversible backward), :mod:`stored` (its reference),
+:mod:`schedule`.
+"""
+
+from .branch import WHOLE, Branch, FunctionBranch, Piece, drop_path_scale
+from .coefficients import check_coefficients
+from .errors import (
+    FixedPointOverflowError,
+    ReconstructionError,
+    ReversibleError,
+    TapeError,
+)
+from .head import Head
+from .options import DualResidualOptions
+from .schedule import CoefficientSchedule
+from .stage import DualResidualStage
+
+__all__ = [
+    'WHOLE',
+    'Branch',
+    'CoefficientSchedule',
+    'DualResidualOptions',
+    'DualResidualStage',
+    'FixedPointOverflowError',
+    'FunctionBranch',
+    'Head',
+    'Piece',
+    'ReconstructionError',
+    'ReversibleError',
+    'TapeError',
+    'check_coefficients',
+    'drop_path_scale',
+]

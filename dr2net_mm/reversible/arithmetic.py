@@ -1,0 +1,251 @@
+"""The two arithmetics of a dual-residual stage.
+
+A stage of branches F_1 … F_N carries two streams x and y (paper, Eq. 1):
+
+    y_0 = β·x_0
+    x_i = F_i(x_{i-1}) + α·x_{i-1} + y_{i-1}
+    y_i = β·x_{i-1}
+
+An arithmetic says how a stream is represented and how each of these operations is
+done and undone. Its operations end in ``_`` where they reuse a stream's memory.
+"""
+
+import math
+from typing import Any, Iterator, List, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from . import fixed_point
+from .branch import Piece
+from .coefficients import BETA_BITS, beta_numerator
+from .options import DualResidualOptions
+
+#: Elements handled at a time by elementwise work on whole streams, so that its
+#: temporaries stay small.
+SLICE = 1 << 20
+
+#: First magnitude, in fixed-point units, that an int32 stream cannot hold.
+LIMIT = 2.0**31
+
+#: Growth of a stream, in bits, that its range has room for.
+GROWTH_BITS = 6
+
+
+def slices(*tensors: Tensor) -> Iterator[Tuple[Tensor, ...]]:
+    """Flat slices of contiguous tensors of equal size, together."""
+    flat = [tensor.view(-1) for tensor in tensors]
+    for start in range(0, flat[0].numel(), SLICE):
+        yield tuple(tensor[start : start + SLICE] for tensor in flat)
+
+
+class Arithmetic:
+    """The operations of one step, in what both arithmetics share.
+
+    Args:
+        alpha: Coefficient α.
+        beta: Coefficient β.
+        dtype: Floating-point type in which streams are added up.
+        branch_dtype: Type in which branches see a stream.
+    """
+
+    def __init__(
+        self, alpha: float, beta: float, dtype: torch.dtype, branch_dtype: torch.dtype
+    ) -> None:
+        self.alpha = alpha
+        self.beta = beta
+        self.dtype = dtype
+        self.branch_dtype = branch_dtype
+
+    def increment(self, f: Tensor, x: Tensor) -> Tensor:
+        """``F(x) + α·x`` as a new tensor.
+
+        Multiplication and addition are separate operations: a fused one rounds
+        differently at the end of a vector, and the result must not depend on how
+        a stream is cut into pieces.
+        """
+        return x.to(self.dtype).mul(self.alpha).add_(f)
+
+    def stream_gradient_(self, gx: Tensor, gy: Optional[Tensor]) -> Tensor:
+        """Gradient that reaches x_{i-1} past the branch: ``α·g(x_i) + β·g(y_i)``.
+
+        Reuses the memory of ``gy`` where there is one.
+        """
+        if gy is None:
+            return gx * self.alpha
+        for gx_slice, gy_slice in slices(gx, gy):
+            gy_slice.mul_(self.beta).add_(gx_slice * self.alpha)
+        return gy
+
+
+class FloatArithmetic(Arithmetic):
+    """Streams in floating point, as in the paper.
+
+        inverse:  x_{i-1} = y_i / β ;  y_{i-1} = x_i − F_i(x_{i-1}) − α·x_{i-1}
+
+    Every inverse step multiplies the rounding error by up to 1/|λ|, λ² = αλ + β.
+    """
+
+    def enter(self, x0: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Streams (x_0, y_0) of an input, and its largest magnitude over the limit."""
+        x = x0.detach().to(self.dtype, copy=True, memory_format=torch.contiguous_format)
+        # Only infinity is out of range.
+        largest = magnitude(x) / torch.finfo(self.dtype).max
+        return x, x * self.beta, largest
+
+    def view(self, stream: Tensor) -> Tensor:
+        """The stream x_{i-1}, or a piece of it, as a branch sees it (a copy)."""
+        return stream.to(self.branch_dtype, copy=True)
+
+    def output(self, stream: Tensor) -> Tensor:
+        """The stream x_i or y_i as the layers after the stage see it (a copy)."""
+        return self.view(stream)
+
+    def add_(self, y: Tensor, piece: Piece, f: Tensor, x: Tensor) -> Optional[Tensor]:
+        """Turn y_{i-1} into x_i on one piece; there is no limit to its magnitude."""
+        piece.add_(y, self.increment(f, x))
+        return None
+
+    def subtract_(self, x: Tensor, piece: Piece, f: Tensor, x_before: Tensor) -> None:
+        """Turn x_i into y_{i-1} on one piece."""
+        piece.add_(x, self.increment(f, x_before).neg_())
+
+    def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Any]:
+        """``y_i = β·x_{i-1}`` in place, and what the inverse needs (nothing)."""
+        return x.mul_(self.beta), None
+
+    def inverse_beta_step_(self, y: Tensor, remainder: Any) -> Tensor:
+        """``x_{i-1} = y_i / β`` in place."""
+        return y.div_(self.beta)
+
+
+class ExactArithmetic(Arithmetic):
+    """Streams as int32 fixed-point numbers, reconstructed bit for bit.
+
+    With the integers X_i in units of 2^-s_i and Y_i in those of X_{i+1}, to which it
+    is added:
+
+        X_i = round((F_i(x) + α·x)·2^s_i) + Y_{i-1},   x = X_{i-1}·2^-s_{i-1}
+        Y_i = floor(ρ_i·X_{i-1}),   ρ_i = β·2^(s_{i+1} − s_{i-1})
+        remainder  r_i = X_{i-1} − ceil(Y_i / ρ_i)
+
+    Integer addition is exactly invertible; Y_i and r_i together determine X_{i-1}.
+    Rounding is straight-through for the gradient. All s_i are equal unless α + β > 1
+    makes the streams grow, see :func:`fraction_bits_of_steps`.
+
+    Args:
+        bits: s_{i-1}, s_i and s_{i+1}.
+    """
+
+    def __init__(
+        self,
+        alpha: float,
+        beta: float,
+        dtype: torch.dtype,
+        branch_dtype: torch.dtype,
+        bits: Tuple[int, int, int],
+    ) -> None:
+        numerator = beta_numerator(beta)
+        super().__init__(alpha, numerator / (1 << BETA_BITS), dtype, branch_dtype)
+        self.scale_before = 2.0 ** bits[0]
+        self.scale = 2.0 ** bits[1]
+        self.ratio = fixed_point.Ratio(numerator, BETA_BITS + bits[0] - bits[2])
+
+    def enter(self, x0: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Streams (X_0, Y_0) of an input, and its largest magnitude over the limit."""
+        x0 = x0.detach().contiguous()
+        x = torch.empty_like(x0, dtype=torch.int32)
+        y = torch.empty_like(x)
+        largest = magnitude(x0)
+        for x0_slice, x_slice, y_slice in slices(x0, x, y):
+            x_slice.copy_(x0_slice.to(self.dtype).mul(self.scale).round_())
+            y_slice.copy_(fixed_point.times(x_slice, self.ratio))
+        return x, y, largest * (self.scale / LIMIT)
+
+    def view(self, stream: Tensor) -> Tensor:
+        """The stream x_{i-1}, or a piece of it, as a branch sees it."""
+        return self._to_float(stream, self.scale_before)
+
+    def output(self, stream: Tensor) -> Tensor:
+        """The stream x_i or y_i as the layers after the stage see it."""
+        return self._to_float(stream, self.scale)
+
+    def _to_float(self, stream: Tensor, scale: float) -> Tensor:
+        return stream.to(self.dtype).mul_(1.0 / scale).to(self.branch_dtype)
+
+    def _integer_increment(self, f: Tensor, x: Tensor) -> Tensor:
+        return self.increment(f, x).mul_(self.scale).round_()
+
+    def add_(self, y: Tensor, piece: Piece, f: Tensor, x: Tensor) -> Optional[Tensor]:
+        """Turn Y_{i-1} into X_i on one piece; returns its largest magnitude over
+        the limit."""
+        increment = self._integer_increment(f, x)
+        before = piece.read(y)
+        after = before + increment.to(torch.int32)
+        # In floating point, which does not wrap around.
+        largest = magnitude(increment.add_(before)) / LIMIT
+        piece.write_(y, after)
+        return largest
+
+    def subtract_(self, x: Tensor, piece: Piece, f: Tensor, x_before: Tensor) -> None:
+        """Turn X_i into Y_{i-1} on one piece."""
+        piece.add_(x, self._integer_increment(f, x_before).to(torch.int32).neg_())
+
+    def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Any]:
+        """Y_i in the memory of X_{i-1}, and the packed remainders if ``keep``."""
+        if self.ratio.numerator == 0:
+            return torch.zeros_like(x), (x if keep else None)
+        return x, fixed_point.step_(x, self.ratio, SLICE, keep)
+
+    def inverse_beta_step_(self, y: Tensor, remainder: Any) -> Tensor:
+        """X_{i-1} in the memory of Y_i."""
+        if self.ratio.numerator == 0:
+            return remainder
+        return fixed_point.inverse_step_(y, remainder, self.ratio, SLICE)
+
+
+def fraction_bits_of_steps(
+    fraction_bits: int, alpha: float, beta: float, steps: int
+) -> List[int]:
+    """Fraction bits s_0 … s_N of the streams of a stage of N branches.
+
+    Without the branches, a stream obeys ``x_i = α·x_{i-1} + β·x_{i-2}``. Where α + β
+    exceeds 1 that grows exponentially, at (1, 1) by 1.6 a branch: 3·10^7 after the
+    36 branches of Swin-L's third stage, far beyond 32 bits. So whenever the growth
+    exceeds 2**GROWTH_BITS, the unit of the stream doubles with every doubling of it.
+    """
+    before, now = beta, 1.0
+    bits = []
+    for _ in range(steps + 1):
+        excess = math.ceil(math.log2(max(now, 1.0))) - GROWTH_BITS
+        bits.append(fraction_bits - max(0, excess))
+        before, now = beta * now, alpha * now + before
+    return bits
+
+
+def make_arithmetics(
+    options: DualResidualOptions,
+    alpha: float,
+    beta: float,
+    steps: int,
+    dtype: torch.dtype,
+    branch_dtype: torch.dtype,
+) -> List[Arithmetic]:
+    """Arithmetics of the entry to a stage (first) and of each of its steps."""
+    if options.arithmetic == 'float':
+        return [FloatArithmetic(alpha, beta, dtype, branch_dtype)] * (steps + 1)
+    bits = fraction_bits_of_steps(options.fraction_bits, alpha, beta, steps)
+    # Before the entry there is x_0 itself; after the last step nothing is added.
+    padded = [bits[0], *bits, bits[-1]]
+    return [
+        ExactArithmetic(alpha, beta, dtype, branch_dtype, tuple(padded[i : i + 3]))
+        for i in range(steps + 1)
+    ]
+
+
+def magnitude(values: Tensor) -> Tensor:
+    """Largest absolute value, NaN where there is a NaN, as a tensor on the device."""
+    if not values.numel():
+        return values.new_zeros(())
+    low, high = torch.aminmax(values)
+    return torch.maximum(high, -low)

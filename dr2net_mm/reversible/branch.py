@@ -1,0 +1,148 @@
+"""Residual branches and the pieces of a stream that they are evaluated on."""
+
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Union
+
+import torch
+from torch import Tensor, nn
+
+Index = Union[None, slice, Tensor]
+
+
+class Piece:
+    """A part of a stream on which a branch can be evaluated by itself.
+
+    Args:
+        index: Which tokens: None for the whole stream in its own shape; a slice or
+            an int64 tensor without repetitions, into the tokens [T, C] of a stream
+            [..., C], for some of them.
+        context: What the branch needs to know of this piece, e.g. a window mask.
+    """
+
+    __slots__ = ('index', 'context')
+
+    def __init__(self, index: Index = None, context: Any = None) -> None:
+        self.index = index
+        self.context = context
+
+    def read(self, stream: Tensor) -> Tensor:
+        """This piece of a stream (a view where the index allows one)."""
+        if self.index is None:
+            return stream
+        tokens = stream.view(-1, stream.shape[-1])
+        if isinstance(self.index, slice):
+            return tokens[self.index]
+        return tokens.index_select(0, self.index)
+
+    def write_(self, stream: Tensor, values: Tensor) -> None:
+        """Put ``values`` in the place that :meth:`read` reads."""
+        if self.index is None:
+            stream.copy_(values)
+            return
+        tokens = stream.view(-1, stream.shape[-1])
+        if isinstance(self.index, slice):
+            tokens[self.index] = values
+        else:
+            tokens.index_copy_(0, self.index, values)
+
+    def add_(self, stream: Tensor, values: Tensor) -> None:
+        """Add ``values`` in the place that :meth:`read` reads."""
+        if self.index is None:
+            stream.add_(values)
+            return
+        tokens = stream.view(-1, stream.shape[-1])
+        if isinstance(self.index, slice):
+            tokens[self.index].add_(values)
+        else:
+            tokens.index_copy_(0, self.index, tokens[self.index].add_(values))
+
+
+#: The whole stream in its own shape.
+WHOLE = (Piece(),)
+
+
+class Branch:
+    """A residual branch F, without its residual connection.
+
+    Subclasses say which parameters it has, into which pieces a stream can be cut
+    (every token in exactly one piece), and how F is evaluated on one piece. F must
+    not change its input, and must give the same bits for the same input.
+    """
+
+    def parameters(self) -> List[nn.Parameter]:
+        """Every parameter that F uses, each once."""
+        raise NotImplementedError
+
+    def pieces(self, stream: Tensor) -> Sequence[Piece]:
+        """Cut a stream [..., C] into pieces."""
+        return WHOLE
+
+    def noise(self, stream: Tensor) -> Optional[Tensor]:
+        """Random numbers that all pieces share, e.g. a drop-path mask per sample.
+
+        Drawn once in the forward pass and kept for the backward pass.
+        """
+        return None
+
+    def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
+        """F on one piece: a tensor of the shape of ``x``."""
+        raise NotImplementedError
+
+
+def unique_parameters(modules: Iterable[nn.Module]) -> List[nn.Parameter]:
+    """Parameters of some modules, each once, in order."""
+    found = {}
+    for module in modules:
+        for parameter in module.parameters():
+            found[id(parameter)] = parameter
+    return list(found.values())
+
+
+class FunctionBranch(Branch):
+    """A branch that is any function of the whole stream.
+
+    Args:
+        function: ``F``: tensor to tensor of the same shape.
+        modules: The modules whose parameters ``function`` uses; by default
+            ``function`` itself, which then has to be a module.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        modules: Optional[Sequence[nn.Module]] = None,
+    ) -> None:
+        if modules is None:
+            if not isinstance(function, nn.Module):
+                raise TypeError(
+                    'FunctionBranch needs `modules` where `function` is no '
+                    f'nn.Module, got {type(function).__name__}.'
+                )
+            modules = [function]
+        self.function = function
+        self.modules = modules
+
+    def parameters(self) -> List[nn.Parameter]:
+        return unique_parameters(self.modules)
+
+    def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
+        return self.function(x)
+
+
+def drop_path_scale(
+    stream: Tensor, drop_prob: float, training: bool
+) -> Optional[Tensor]:
+    """Stochastic depth: a factor per sample, 0 or 1 / (1 - drop_prob).
+
+    Args:
+        stream: Stream [B, ...].
+        drop_prob: Probability to drop the branch of a sample, in [0, 1).
+        training: Whether drop path is active.
+
+    Returns:
+        Float tensor [B], or None where drop path is off.
+    """
+    if not training or not drop_prob:
+        return None
+    keep = 1.0 - drop_prob
+    drawn = torch.rand(stream.shape[0], device=stream.device)
+    return drawn.add_(keep).floor_().div_(keep)

@@ -1,0 +1,121 @@
+"""The β-step of fixed-point streams, and its exact inverse.
+
+The step multiplies an int32 number by a ratio ``ρ = a / 2**b``, with the integers
+``1 ≤ a ≤ 2**16`` and ``16 ≤ b``, ``a ≤ 2**b``:
+
+    y = floor(ρ·x)
+
+loses information: the numbers with the same y are ``x_min(y) … x_min(y) + m − 1``,
+``x_min(y) = ceil(y / ρ)``, where m is at most ``ceil(1 / ρ)``. The remainder
+``r = x − x_min(y)`` is kept in 0, 1, 2, 4, 8 or 16 bits (information theory asks for
+log2(1/ρ) of them).
+
+All of it is done in float64, where it is exact: ``a·x`` is below 2**47, so that the
+product with the dyadic ρ has no rounding; and a quotient ``y·2**b / a`` that is no
+integer is at least 2**-16 away from one, while the computed one is off by at most
+2**-21.
+"""
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from .packing import pack, packed_dtype, packed_size, packed_width, unpack
+
+#: Between the error of the computed quotient and the gap between quotients.
+_MARGIN = 2.0**-18
+
+_INT32_MAX = 2.0**31 - 1
+
+
+class Ratio(NamedTuple):
+    """The factor ``numerator / 2**bits`` of a β-step; a numerator of 0 means none."""
+
+    numerator: int
+    bits: int
+
+    @property
+    def value(self) -> float:
+        """The factor as a float, without rounding."""
+        return self.numerator / (1 << self.bits)
+
+    @property
+    def is_one(self) -> bool:
+        """Whether the step changes nothing and needs no remainder."""
+        return self.numerator == 1 << self.bits
+
+    @property
+    def remainder_width(self) -> int:
+        """Bits in which a remainder is stored."""
+        return packed_width(-(-(1 << self.bits) // self.numerator) - 1)
+
+
+def times(x: Tensor, ratio: Ratio) -> Tensor:
+    """``floor(ρ·x)`` of an int32 tensor, as float64."""
+    return x.to(torch.float64).mul(ratio.value).floor_()
+
+
+def smallest_preimage(y: Tensor, ratio: Ratio) -> Tensor:
+    """``ceil(y / ρ)`` of a tensor of integers, as float64."""
+    quotient = y.to(torch.float64).mul((1 << ratio.bits) / ratio.numerator)
+    return quotient.sub_(_MARGIN).ceil_()
+
+
+def step_(x: Tensor, ratio: Ratio, size: int, keep: bool) -> Optional[Tensor]:
+    """Replace x by ``floor(ρ·x)`` and return the packed remainders.
+
+    Args:
+        x: Contiguous int32 tensor, changed in place.
+        ratio: ρ, with a numerator of at least 1.
+        size: Elements handled at a time, a multiple of 8.
+        keep: Whether the remainders are wanted.
+
+    Returns:
+        The remainders, or None where there are none (ρ = 1) or none are wanted.
+    """
+    if ratio.is_one:
+        return None
+    flat = x.view(-1)
+    width = ratio.remainder_width
+    packed = None
+    if keep:
+        packed = torch.empty(
+            packed_size(flat.numel(), width),
+            dtype=packed_dtype(width),
+            device=x.device,
+        )
+    for start in range(0, flat.numel(), size):
+        part = flat[start : start + size]
+        y = times(part, ratio)
+        if packed is not None:
+            remainder = part - smallest_preimage(y, ratio).to(torch.int32)
+            first = packed_size(start, width)
+            stored = pack(remainder, width)
+            packed[first : first + stored.numel()] = stored
+        part.copy_(y)
+    return packed
+
+
+def inverse_step_(
+    y: Tensor, packed: Optional[Tensor], ratio: Ratio, size: int
+) -> Tensor:
+    """Undo :func:`step_` in place, given what it returned.
+
+    A ``y`` that is no value of the forward pass (after a branch that is not
+    deterministic) gives a number in range instead of wrapping around.
+    """
+    if ratio.is_one:
+        return y
+    if packed is None:
+        raise ValueError('the remainders of this step were not kept.')
+    flat = y.view(-1)
+    width = ratio.remainder_width
+    for start in range(0, flat.numel(), size):
+        part = flat[start : start + size]
+        first = packed_size(start, width)
+        stored = packed[first : first + packed_size(part.numel(), width)]
+        x = smallest_preimage(part, ratio)
+        x.add_(unpack(stored, width, part.numel()))
+        part.copy_(x.clamp_(-_INT32_MAX, _INT32_MAX))
+    return y

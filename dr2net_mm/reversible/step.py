@@ -1,0 +1,267 @@
+"""One residual branch of a reversible stage, forward and backward.
+
+The streams themselves are not autograd tensors: they live on the tape, which the
+steps of a stage hand on. What ties the steps together for autograd is a *token*, a
+scalar that each step takes and returns, so that autograd calls the backward of the
+steps in reverse order, and only of those below which something needs a gradient.
+Parameters are inputs of their step and get their gradients returned from it, which
+DDP and gradient hooks rely on.
+"""
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .arithmetic import Arithmetic
+from .branch import Branch, Piece
+from .head import Head
+from .monitor import StreamMonitor
+from .replay import RngState, replayed
+from .tape import Gradients, ParameterVersions, StepRecord, Tape, checksum
+
+
+def branch_step(
+    arithmetic: Arithmetic,
+    branch: Branch,
+    x: Tensor,
+    y: Tensor,
+    record: Optional[StepRecord],
+) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    """Streams after one branch, in the memory of those before it.
+
+    With a record, each piece of the branch is evaluated with gradients enabled and
+    its graph dropped at once: the reconstruction does so too, and the same kernels
+    have to run.
+
+    Returns:
+        x_i, y_i and the largest magnitude in x_i (None if the arithmetic has no
+        limit).
+    """
+    noise = branch.noise(x)
+    pieces = record.pieces if record is not None else branch.pieces(x)
+    largest = None
+    if record is not None:
+        record.noise = noise
+    for piece in pieces:
+        view = arithmetic.view(piece.read(x))
+        if record is None:
+            f = branch(view, piece, noise)
+        else:
+            rng = RngState(x.device)
+            with torch.enable_grad():
+                f = branch(view.requires_grad_(), piece, noise).detach()
+            record.rng.append(None if rng.unchanged() else rng)
+        check_output(f, view, branch)
+        found = arithmetic.add_(y, piece, f, view.detach())
+        if found is not None:
+            largest = found if largest is None else torch.maximum(largest, found)
+    y_next, remainder = arithmetic.beta_step_(x, keep=record is not None)
+    if record is not None:
+        record.remainder = remainder
+    return y, y_next, largest
+
+
+def check_output(f: Tensor, x: Tensor, branch: Branch) -> None:
+    """Raise a ValueError where a branch does not keep the shape of its input."""
+    if f.shape != x.shape:
+        raise ValueError(
+            f'{type(branch).__name__} turned a tensor of shape {tuple(x.shape)} into '
+            f'one of shape {tuple(f.shape)}; a residual branch has to keep the shape.'
+        )
+
+
+def branch_gradients(
+    tape: Tape, record: StepRecord, needs_input_gradient: bool
+) -> List[Optional[Tensor]]:
+    """Undo a branch step on the tape and differentiate it.
+
+    Takes the tape from (x_i, y_i, g(x_i), g(y_i)) to the same four one step earlier:
+
+        g(x_{i-1}) = J_iᵀ g(x_i) + α g(x_i) + β g(y_i) ;  g(y_{i-1}) = g(x_i)
+
+    Pieces are visited last to first, the order in which autograd would.
+
+    Returns:
+        The gradients of the parameters of the record.
+    """
+    arithmetic = record.arithmetic
+    gx, gy = tape.gradients
+    x_after = tape.x
+    x = arithmetic.inverse_beta_step_(tape.y, record.remainder)
+    record.remainder = None
+    below = arithmetic.stream_gradient_(gx, gy) if needs_input_gradient else None
+    totals: List[Optional[Tensor]] = [None] * len(record.parameters)
+    for piece, rng in zip(reversed(record.pieces), reversed(record.rng)):
+        view = arithmetic.view(piece.read(x)).requires_grad_()
+        f = replay(tape, record, piece, view, rng)
+        arithmetic.subtract_(x_after, piece, f.detach(), view.detach())
+        if not f.requires_grad:
+            continue
+        wanted = ([view] if needs_input_gradient else []) + list(record.parameters)
+        found = list(
+            torch.autograd.grad(
+                f, wanted, piece.read(gx).to(f.dtype), allow_unused=True
+            )
+        )
+        if needs_input_gradient:
+            gradient = found.pop(0)
+            if gradient is not None:
+                piece.add_(below, gradient)
+        totals = [add_gradients(a, b) for a, b in zip(totals, found)]
+    tape.x, tape.y = x, x_after
+    tape.gradients = None if below is None else Gradients(below, gx)
+    return totals
+
+
+def replay(
+    tape: Tape,
+    record: StepRecord,
+    piece: Piece,
+    view: Tensor,
+    rng: Optional[RngState],
+) -> Tensor:
+    """Evaluate a branch again on one piece, as in the forward pass."""
+    with torch.enable_grad(), tape.autocast.replayed(), replayed(rng):
+        return record.branch(view, piece, record.noise)
+
+
+def add_gradients(total: Optional[Tensor], more: Optional[Tensor]) -> Optional[Tensor]:
+    """Sum of two gradients, either of which may be missing."""
+    if total is None or more is None:
+        return more if total is None else total
+    return total + more
+
+
+class Step(torch.autograd.Function):
+    """One residual branch as an autograd function from token to token."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        token: Tensor,
+        tape: Tape,
+        record: StepRecord,
+        monitor: StreamMonitor,
+        *parameters: nn.Parameter,
+    ) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.tape, ctx.record = tape, record
+        if tape.verify:
+            record.checksum = checksum(tape.x, tape.y)
+        with tape.autocast.replayed():
+            tape.x, tape.y, largest = branch_step(
+                record.arithmetic, record.branch, tape.x, tape.y, record
+            )
+        monitor.note(largest)
+        tape.advance(record)
+        ctx.position = tape.position
+        return token.new_empty(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
+        tape, record, position = ctx.tape, ctx.record, ctx.position
+        tape.rewind(position)
+        where = f'{tape.name}, branch {position}'
+        record.versions.check(where)
+        gradients = branch_gradients(tape, record, ctx.needs_input_grad[0])
+        tape.position = position - 1
+        tape.check(record, position)
+        if not ctx.needs_input_grad[0]:
+            tape.release()
+        return (grad, None, None, None, *gradients)
+
+
+class Enter(torch.autograd.Function):
+    """Stage input to token: the streams (x_0, y_0) go on the tape."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x0: Tensor,
+        tape: Tape,
+        arithmetic: Arithmetic,
+        monitor: StreamMonitor,
+    ) -> Tensor:
+        ctx.tape, ctx.arithmetic, ctx.dtype = tape, arithmetic, x0.dtype
+        tape.x, tape.y, largest = arithmetic.enter(x0)
+        monitor.note(largest)
+        return x0.new_empty(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None, None]:
+        tape = ctx.tape
+        tape.rewind(0)
+        gx, gy = tape.gradients
+        tape.release()
+        # x_0 enters the first stream as it is and the second one times beta.
+        gradient = gx if gy is None else gy.mul_(ctx.arithmetic.beta).add_(gx)
+        return gradient.to(ctx.dtype), None, None, None
+
+
+class Leave(torch.autograd.Function):
+    """Token to stage outputs: the head of the stage, recomputed in the backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        token: Tensor,
+        tape: Tape,
+        arithmetic: Arithmetic,
+        head: Head,
+        *parameters: nn.Parameter,
+    ) -> Tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.tape, ctx.arithmetic, ctx.head = tape, arithmetic, head
+        ctx.position = tape.position
+        ctx.versions = ParameterVersions(parameters)
+        rng = RngState(tape.x.device)
+        with torch.enable_grad(), tape.autocast.replayed():
+            fused = head.fuse(arithmetic, tape.x, tape.y).requires_grad_()
+            outputs = tuple(output.detach() for output in head(fused))
+        ctx.rng = None if rng.unchanged() else rng
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
+        tape, arithmetic, head = ctx.tape, ctx.arithmetic, ctx.head
+        tape.rewind(ctx.position)
+        ctx.versions.check(f'{tape.name}, after the last branch,')
+        parameters = list(ctx.versions.parameters)
+        needs_streams = ctx.needs_input_grad[0]
+        with torch.enable_grad(), tape.autocast.replayed(), replayed(ctx.rng):
+            fused = head.fuse(arithmetic, tape.x, tape.y)
+            outputs = head(fused.requires_grad_(needs_streams))
+        pairs = [
+            (output, grad)
+            for output, grad in zip(outputs, grads)
+            if grad is not None and output.requires_grad
+        ]
+        found = list(
+            torch.autograd.grad(
+                [output for output, _ in pairs],
+                ([fused] if needs_streams else []) + parameters,
+                [grad for _, grad in pairs],
+                allow_unused=True,
+            )
+        )
+        if not needs_streams:
+            tape.release()
+            return (None, None, None, None, *found)
+        gradient = found.pop(0)
+        if gradient is None:
+            gradient = torch.zeros_like(fused)
+        tape.gradients = head.split_gradient(arithmetic, owned(gradient, grads))
+        return (fused.new_zeros(()), None, None, None, *found)
+
+
+def owned(gradient: Tensor, others: Sequence[Optional[Tensor]]) -> Tensor:
+    """``gradient`` in memory that none of the other tensors shares."""
+    pointers = {other.data_ptr() for other in others if other is not None}
+    if gradient.is_contiguous() and gradient.data_ptr() not in pointers:
+        return gradient
+    return gradient.clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,129 @@
+"""A stage under ordinary autograd, on the same arithmetic as the reversible one.
+
+The reference for every gradient of :mod:`dr2net_mm.reversible.step`. Streams are
+represented as there; beside each goes a differentiable tensor for autograd: the
+float view of x, which branches see, and an empty stand-in for y, which none does.
+"""
+
+from typing import Any, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from .arithmetic import Arithmetic
+from .branch import Branch
+from .head import Head
+from .monitor import StreamMonitor
+from .step import check_output
+
+
+class _Glue(torch.autograd.Function):
+    """One step on both representations: ``x_i = f + α·x_{i-1} + y_{i-1}``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        f: Tensor,
+        x_view: Tensor,
+        y_standin: Tensor,
+        arithmetic: Arithmetic,
+        branch: Branch,
+        x: Tensor,
+        y: Tensor,
+        monitor: StreamMonitor,
+    ) -> Tuple[Tensor, ...]:
+        ctx.arithmetic, ctx.dtype = arithmetic, f.dtype
+        x_next = y.clone()
+        for piece in branch.pieces(x):
+            part = arithmetic.view(piece.read(x))
+            largest = arithmetic.add_(x_next, piece, piece.read(f.contiguous()), part)
+            monitor.note(largest)
+        y_next, _ = arithmetic.beta_step_(x.clone(), keep=False)
+        ctx.mark_non_differentiable(x_next, y_next)
+        return arithmetic.output(x_next), standin(x_view), x_next, y_next
+
+    @staticmethod
+    def backward(
+        ctx: Any, gx: Tensor, gy: Tensor, *_: Any
+    ) -> Tuple[Optional[Tensor], ...]:
+        arithmetic = ctx.arithmetic
+        gx = gx.to(arithmetic.dtype).contiguous()
+        gy = gy.to(arithmetic.dtype).clone(memory_format=torch.contiguous_format)
+        past = arithmetic.stream_gradient_(gx, gy)
+        return gx.to(ctx.dtype), past, gx, None, None, None, None, None
+
+
+class _Enter(torch.autograd.Function):
+    """Differentiable view of x_0 and stand-in of y_0."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x0: Tensor, x: Tensor, arithmetic: Arithmetic
+    ) -> Tuple[Tensor, Tensor]:
+        ctx.arithmetic, ctx.dtype = arithmetic, x0.dtype
+        view = arithmetic.output(x)
+        return view, standin(view)
+
+    @staticmethod
+    def backward(ctx: Any, gx: Tensor, gy: Tensor) -> Tuple[Tensor, None, None]:
+        gradient = gy.to(ctx.arithmetic.dtype) * ctx.arithmetic.beta + gx
+        return gradient.to(ctx.dtype), None, None
+
+
+class _Reveal(torch.autograd.Function):
+    """Float view of a stream whose stand-in carries its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, y_standin: Tensor, y: Tensor, arithmetic: Arithmetic
+    ) -> Tensor:
+        return arithmetic.output(y)
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> Tuple[Tensor, None, None]:
+        return gy, None, None
+
+
+def standin(like: Tensor) -> Tensor:
+    """A tensor of the shape of another one that takes no memory."""
+    return like.new_zeros(()).expand(like.shape)
+
+
+def evaluate(branch: Branch, x_view: Tensor, x: Tensor) -> Tensor:
+    """F on the whole stream, piece by piece, in the stream's shape."""
+    pieces = branch.pieces(x)
+    noise = branch.noise(x)
+    # A node of its own collects the gradients of all uses of the input, as the
+    # reversible backward does, before the residual path adds its own.
+    x_view = x_view.view_as(x_view)
+    if len(pieces) == 1 and pieces[0].index is None:
+        f = branch(x_view, pieces[0], noise)
+        check_output(f, x_view, branch)
+        return f
+    tokens = torch.arange(x.numel() // x.shape[-1], device=x.device)
+    indices = [tokens[piece.index] for piece in pieces]
+    order = torch.cat(indices)
+    parts = x_view.reshape(-1, x.shape[-1])[order].split([len(i) for i in indices])
+    found = [branch(part, piece, noise) for part, piece in zip(parts, pieces)]
+    return torch.cat(found)[order.argsort()].view(x.shape)
+
+
+def run_stored(
+    x0: Tensor,
+    branches: Sequence[Branch],
+    head: Head,
+    arithmetics: Sequence[Arithmetic],
+    monitor: StreamMonitor,
+) -> Tuple[Tensor, ...]:
+    """Outputs of a stage whose activations autograd stores."""
+    x, y, largest = arithmetics[0].enter(x0)
+    monitor.note(largest)
+    x_view, y_standin = _Enter.apply(x0, x, arithmetics[0])
+    for branch, arithmetic in zip(branches, arithmetics[1:]):
+        f = evaluate(branch, x_view, x)
+        x_view, y_standin, x, y = _Glue.apply(
+            f, x_view, y_standin, arithmetic, branch, x, y, monitor
+        )
+    if head.fusion == 'last':
+        return head(x_view)
+    return head(head.join(x_view, _Reveal.apply(y_standin, y, arithmetics[-1])))

@@ -1,0 +1,154 @@
+"""What a stage keeps between its forward and its backward pass."""
+
+from typing import Any, List, NamedTuple, Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .arithmetic import Arithmetic
+from .branch import Branch, Piece
+from .errors import ReconstructionError, TapeError
+from .replay import AutocastState, RngState
+
+
+class ParameterVersions:
+    """Notices parameters that change between the forward and the backward pass."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.versions = [parameter._version for parameter in parameters]
+
+    def check(self, where: str) -> None:
+        """Raise a TapeError if a parameter was changed since the forward pass."""
+        versions = [parameter._version for parameter in self.parameters]
+        if versions != self.versions:
+            raise TapeError(
+                f'a parameter of {where} was changed in place between the forward '
+                'and the backward pass, so that its activations cannot be '
+                'reconstructed. Call optimizer.step() and load_state_dict() only '
+                "after backward(), or use backprop='stored'."
+            )
+
+
+class StepRecord:
+    """What one branch step keeps for its backward pass.
+
+    Args:
+        arithmetic: The arithmetic of the step.
+        branch: The residual branch.
+        pieces: The pieces that it was evaluated on.
+        parameters: Its parameters that get a gradient.
+    """
+
+    def __init__(
+        self,
+        arithmetic: Arithmetic,
+        branch: Branch,
+        pieces: Sequence[Piece],
+        parameters: Sequence[nn.Parameter],
+    ) -> None:
+        self.arithmetic = arithmetic
+        self.branch = branch
+        self.pieces = pieces
+        self.parameters = parameters
+        self.versions = ParameterVersions(parameters)
+        self.noise: Optional[Tensor] = None
+        self.rng: List[Optional[RngState]] = []
+        self.remainder: Any = None
+        self.checksum: Optional[Tensor] = None
+
+    def nbytes(self) -> int:
+        """Bytes kept, apart from parameters and what stages cache per size."""
+        kept = [self.noise, self.remainder]
+        total = sum(tensor.nbytes for tensor in kept if tensor is not None)
+        return total + sum(state.nbytes() for state in self.rng if state is not None)
+
+
+class Gradients(NamedTuple):
+    """Gradients of the two streams; ``y`` is None where it is zero."""
+
+    x: Tensor
+    y: Optional[Tensor]
+
+
+class Tape:
+    """The streams of one stage, handed from step to step, and its records.
+
+    In the forward pass the streams are those after the last step; in the backward
+    pass each step replaces them by those before it, and the gradients with them.
+    All four buffers belong to the tape and are updated in place.
+
+    Args:
+        name: Name of the stage, for messages.
+        autocast: Autocast settings of the forward pass.
+        verify: Whether to compare checksums of reconstructed streams.
+    """
+
+    def __init__(self, name: str, autocast: AutocastState, verify: bool) -> None:
+        self.name = name
+        self.autocast = autocast
+        self.verify = verify
+        self.x: Optional[Tensor] = None
+        self.y: Optional[Tensor] = None
+        self.gradients: Optional[Gradients] = None
+        self.records: List[StepRecord] = []
+        self.position = 0
+
+    def advance(self, record: StepRecord) -> None:
+        """Note that the streams are now those after ``record``."""
+        self.records.append(record)
+        self.position = len(self.records)
+
+    def rewind(self, position: int) -> None:
+        """Check that the streams are those at ``position``.
+
+        Raises:
+            TapeError: If they are not, as in a second backward pass.
+        """
+        if self.x is None or self.position != position:
+            raise TapeError(
+                f'the streams of {self.name} have already been used up: a reversible '
+                'stage can be differentiated once for each forward pass. Add the '
+                'losses up before calling backward(), do not use '
+                "retain_graph=True, or use backprop='stored'."
+            )
+
+    def release(self) -> None:
+        """Forget the streams and gradients: the backward pass is over."""
+        self.x = self.y = self.gradients = None
+
+    def check(self, record: StepRecord, position: int) -> None:
+        """Compare the reconstructed input of a step with its checksum.
+
+        Raises:
+            ReconstructionError: If they differ.
+        """
+        if record.checksum is None:
+            return
+        now = checksum(self.x, self.y)
+        if not torch.equal(now, record.checksum):
+            raise ReconstructionError(
+                f'{self.name}, branch {position} ({type(record.branch).__name__}): '
+                'the reconstructed streams differ from those of the forward pass. '
+                'The branch does not give the same bits twice: look for '
+                'non-deterministic kernels (torch.use_deterministic_algorithms(True) '
+                'names them), state that it changes, or randomness from outside '
+                "torch's generators."
+            )
+
+    def nbytes(self) -> int:
+        """Bytes kept: streams, remainders, noise and generator states."""
+        streams = [tensor.nbytes for tensor in (self.x, self.y) if tensor is not None]
+        return sum(streams) + sum(record.nbytes() for record in self.records)
+
+
+def checksum(*streams: Tensor) -> Tensor:
+    """Two sums of each int32 stream, one of them weighted by position."""
+    sums = []
+    for stream in streams:
+        flat = stream.reshape(-1).to(torch.int64)
+        weights = (
+            torch.arange(flat.numel(), device=flat.device).remainder_(8191).add_(1)
+        )
+        sums += [flat.sum(), flat.mul_(weights).sum()]
+    return torch.stack(sums)
