@@ -7,7 +7,6 @@ at the top left corner of the image, ``width = x_max - x_min``.
 from __future__ import annotations
 
 import json
-import os
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,8 @@ from typing import Callable, NamedTuple
 
 from PIL import Image
 
-
-class DatasetError(RuntimeError):
-    """A source of a data set is missing, damaged or not what it should be."""
+from dr2net_mm.utils.atomic_write import atomic_open
+from dr2net_mm.utils.errors import DataFileError
 
 
 class Box(NamedTuple):
@@ -58,7 +56,7 @@ def read_voc_boxes(xml: bytes, source: str) -> tuple[tuple[int, int], list[Box]]
         ``(width, height)`` in pixels and the boxes in file order.
 
     Raises:
-        DatasetError: not VOC XML, or a box that is empty or outside the image.
+        DataFileError: not VOC XML, or a box that is empty or outside the image.
     """
     sides = ('xmin', 'ymin', 'xmax', 'ymax')
     try:
@@ -69,13 +67,13 @@ def read_voc_boxes(xml: bytes, source: str) -> tuple[tuple[int, int], list[Box]]
             for node in root.iterfind('object/bndbox')
         ]
     except (ElementTree.ParseError, TypeError, ValueError) as error:
-        raise DatasetError(
+        raise DataFileError(
             f'{source} is not a Pascal VOC annotation: {error}'
         ) from None
     for box in boxes:
         inside = 0 <= box.x_min < box.x_max <= size[0]
         if not (inside and 0 <= box.y_min < box.y_max <= size[1]):
-            raise DatasetError(
+            raise DataFileError(
                 f'{source}: box {tuple(box)} is empty or leaves the image of '
                 f'{size[0]}x{size[1]} pixels'
             )
@@ -140,7 +138,6 @@ def write_coco_tiles(
         Counts of ``images``, ``objects`` and ``ignored`` boxes.
     """
     image_dir.mkdir(parents=True, exist_ok=True)
-    annotation_file.parent.mkdir(parents=True, exist_ok=True)
     coco: dict = dict(images=[], annotations=[], categories=[dict(id=1, name=category)])
     for source in images:
         width, height = source.image.size
@@ -152,9 +149,8 @@ def write_coco_tiles(
                 source.image.crop(tuple(area)).save(image_dir / file_name)
                 _add_tile(coco, file_name, area, source.boxes, min_visible)
         progress(f'{source.name}: {len(coco["images"]) - before} tiles')
-    partial = annotation_file.with_suffix('.partial')
-    partial.write_text(json.dumps(coco))
-    os.replace(partial, annotation_file)
+    with atomic_open(annotation_file, 'w', 'utf-8') as file:
+        json.dump(coco, file)
     ignored = sum(annotation['iscrowd'] for annotation in coco['annotations'])
     return dict(
         images=len(coco['images']),

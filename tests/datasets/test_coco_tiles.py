@@ -6,13 +6,13 @@ from PIL import Image
 from dr2net_mm.datasets.coco_tiles import (
     AnnotatedImage,
     Box,
-    DatasetError,
     boxes_in_tile,
     missing_tiles,
     read_voc_boxes,
     tile_origins,
     write_coco_tiles,
 )
+from dr2net_mm.utils.errors import DataFileError
 
 
 def voc(*boxes, width=100, height=80):
@@ -60,13 +60,13 @@ def test_voc_boxes_are_read_in_order():
 
 @pytest.mark.parametrize('box', [(10, 10, 10, 20), (10, 10, 101, 20), (-1, 0, 5, 5)])
 def test_an_empty_box_or_one_outside_the_image_is_refused_by_name(box):
-    with pytest.raises(DatasetError, match=r'a\.xml.*100x80'):
+    with pytest.raises(DataFileError, match=r'a\.xml.*100x80'):
         read_voc_boxes(voc(box), 'a.xml')
 
 
 @pytest.mark.parametrize('xml', [b'', b'no xml', b'<annotation></annotation>'])
 def test_what_is_not_a_voc_annotation_is_refused_by_name(xml):
-    with pytest.raises(DatasetError, match=r'a\.xml is not a Pascal VOC'):
+    with pytest.raises(DataFileError, match=r'a\.xml is not a Pascal VOC'):
         read_voc_boxes(xml, 'a.xml')
 
 

@@ -1,7 +1,6 @@
 import importlib.util
 import io
 import json
-import sys
 import zipfile
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def members(tool):
 
 
 @pytest.fixture()
-def run(tool, members, tmp_path, monkeypatch, capsys):
+def run(tool, members, tmp_path, capsys):
     def call(*arguments):
         wheel = tmp_path / 'given.whl'
         if not wheel.exists():
@@ -50,9 +49,7 @@ def run(tool, members, tmp_path, monkeypatch, capsys):
                     archive.writestr(name, data)
         out = tmp_path / 'data' / 'deepforest'
         given = arguments or ('--wheel', str(wheel))
-        argv = [str(SCRIPT), '--out', str(out), *given]
-        monkeypatch.setattr(sys, 'argv', argv)
-        status = tool.main()
+        status = tool.main(['--out', str(out), *given])
         captured = capsys.readouterr()
         return status, captured.out, captured.err, out
 
@@ -101,7 +98,7 @@ def test_a_folder_of_something_else_is_not_touched(run, tmp_path):
     mine.parent.mkdir(parents=True)
     mine.write_text('precious')
     status, _, error, _ = run()
-    assert status == 1
+    assert status == 2
     assert 'something else' in error
     assert mine.read_text() == 'precious'
 
@@ -125,7 +122,7 @@ def test_a_missing_or_damaged_file_is_named_and_nothing_is_left(
     else:
         members[member] = data
     status, _, error, out = run()
-    assert status == 1
+    assert status == 2
     assert message in error
     assert error.count('error:') == 1
     assert list(out.parent.iterdir()) == []
@@ -135,13 +132,13 @@ def test_a_wheel_that_is_no_zip_file_is_named(run, tmp_path):
     wheel = tmp_path / 'broken.whl'
     wheel.write_bytes(b'PK nothing')
     status, _, error, _ = run('--wheel', str(wheel))
-    assert status == 1
+    assert status == 2
     assert 'broken.whl is not a readable wheel' in error
 
 
 def test_a_wheel_that_is_not_there_is_named(run, tmp_path):
     status, _, error, _ = run('--wheel', str(tmp_path / 'none.whl'))
-    assert status == 1
+    assert status == 2
     assert 'none.whl' in error
 
 
@@ -153,7 +150,7 @@ def test_a_damaged_byte_in_the_wheel_is_found(run, tmp_path):
     content[position + 6 : position + 9] = b'391'
     wheel.write_bytes(content)
     status, _, error, out = run('--wheel', str(wheel), '--out', str(tmp_path / 'other'))
-    assert status == 1
+    assert status == 2
     assert 'damaged' in error
 
 
@@ -165,7 +162,7 @@ def test_without_a_network_the_remedy_is_told(run, tool, tmp_path, monkeypatch):
     monkeypatch.setattr(tool.subprocess, 'run', lambda *args, **kwargs: Failed)
     out = tmp_path / 'empty' / 'deepforest'
     status, _, error, _ = run('--out', str(out))
-    assert status == 1
+    assert status == 2
     assert 'No matching distribution found' in error
     assert '--wheel' in error
     assert not out.exists()

