@@ -3,7 +3,7 @@
 import argparse
 import copy
 from pathlib import Path
-from typing import NoReturn, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 from matplotlib.figure import Figure
 from mmengine.config import Config, DictAction
@@ -12,6 +12,10 @@ from mmengine.runner import Runner
 
 from dr2net_mm.engine.hooks import Dr2CoefficientHook
 from dr2net_mm.reversible.schedule import CoefficientSchedule
+from dr2net_mm.utils.config_checks import apply_options, load_config
+from dr2net_mm.utils.errors import UserError
+
+from .command_line import OneLineParser, positive_int, run_command
 
 _ALPHA_COLOUR, _BETA_COLOUR = '#1f77b4', '#d95f02'
 # Rows that fit on a screen.
@@ -82,9 +86,9 @@ def format_table(
     shown = range(len(points))
     if len(points) > _TABLE_ROWS:
         # The first and the last three show the size of a single update.
-        spread = len(points) / (_TABLE_ROWS - 5)
-        middle = (int(row * spread) for row in range(1, _TABLE_ROWS - 5))
-        shown = sorted({*shown[:3], *middle, *shown[-3:]})
+        count = _TABLE_ROWS - 6
+        middle = [3 + row * (len(points) - 6) // count for row in range(count)]
+        shown = [*shown[:3], *middle, *shown[-3:]]
 
     header = f'{"iteration":>10}' + (f'{"epoch":>9}' if iters_per_epoch else '')
     lines = [f'{header}{"alpha":>10}{"beta":>10}']
@@ -133,21 +137,19 @@ def draw_schedule(
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Run the command ``tools/analysis/plot_schedule.py``."""
-    options = _parser().parse_args(arguments)
+    run_command(_parser(), _command, arguments)
+
+
+def _command(options: argparse.Namespace) -> None:
     path = Path(options.config)
-    if not path.is_file():
-        _fail(f'there is no config {path}; give the path of a config file')
-    try:
-        config = Config.fromfile(path)
-        config.merge_from_dict(options.cfg_options or {})
-    except Exception as error:  # a config is Python code and may raise anything
-        _fail(f'{path} cannot be read ({type(error).__name__}: {error})')
+    config = load_config(options.config)
+    apply_options(config, options.cfg_options or {})
     try:
         schedule, max_iters, iters_per_epoch = schedule_of_config(
             config, options.iters_per_epoch
         )
     except (TypeError, ValueError) as error:
-        _fail(f'{path}: {error}')
+        raise UserError(f'{path}: {error}') from error
 
     print(f'{path.name}: {schedule.order}, {schedule.policy}')
     length = f'{max_iters} iterations'
@@ -165,8 +167,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     print(f'picture: {out}')
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         prog='plot_schedule.py',
         description='Draw the coefficients alpha and beta over the training run '
         'of a config,\nand print the iterations at which they change.',
@@ -176,11 +178,12 @@ def _parser() -> argparse.ArgumentParser:
         '      --iters-per-epoch 7330\n\n'
         'An epoch has ceil(images / (GPUs x batch size of one GPU)) iterations.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('config', help='a config that has a Dr2CoefficientHook')
     parser.add_argument(
         '--iters-per-epoch',
-        type=_positive,
+        type=positive_int,
         metavar='N',
         help='length of an epoch; without it the training data set is read to '
         'count. Not needed for a run that is counted in iterations',
@@ -199,13 +202,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='override settings of the config, for example train_cfg.max_epochs=36',
     )
+    parser.add_argument(
+        '--traceback', action='store_true', help='show where an error was raised'
+    )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not a whole number of at least 1')
-    return int(text)
 
 
 def _default_out(config: Config, path: Path) -> Path:
@@ -229,7 +229,3 @@ def _count_iters_per_epoch(config: Config) -> int:
             f'an epoch ({type(error).__name__}: {error}); fetch it, or give the '
             'number with --iters-per-epoch N'
         ) from error
-
-
-def _fail(message: str) -> NoReturn:
-    raise SystemExit(f'plot_schedule.py: {message}')

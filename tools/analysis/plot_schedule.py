@@ -1,6 +1,11 @@
 """Draw alpha and beta over the training run of a config."""
 
-from dr2net_mm.analysis.schedule_plot import main
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from dr2net_mm.analysis.schedule_plot import main  # noqa: E402
 
 if __name__ == '__main__':
     main()
