@@ -15,6 +15,10 @@ TO_DR2 = {
 }
 
 
+CONVENTIONAL_L = 'configs/dino/dino-5scale_swin-l_no-cp_8xb2-12e_coco.py'
+DR2_L = 'configs/dino/dino-5scale_dr2-swin-l_8xb2-12e_coco.py'
+
+
 def row(setting: str) -> str:
     return f'configs/dino/dino-4scale_{setting}_8xb2-12e_coco.py'
 
@@ -106,7 +110,7 @@ def test_the_conventional_row_changes_only_backbone_and_neck_of_mmdet(configs):
 @pytest.mark.parametrize(
     'path',
     [
-        'configs/dino/dino-5scale_dr2-swin-l_8xb2-12e_coco.py',
+        DR2_L,
         'configs/mask_rcnn/mask-rcnn_dr2-swin-t-p4-w7_fpn_1x_coco.py',
         'configs/retinanet/retinanet_dr2-swin-t-p4-w7_fpn_1x_coco.py',
     ],
@@ -118,12 +122,9 @@ def test_an_mmdet_config_becomes_dual_residual_by_three_lines(configs, path):
 
 
 def test_the_swin_l_rows_differ_only_in_the_backbone_and_its_schedule(configs):
-    conventional = configs.load(
-        'configs/dino/dino-5scale_swin-l_no-cp_8xb2-12e_coco.py'
-    )
-    ours = configs.load('configs/dino/dino-5scale_dr2-swin-l_8xb2-12e_coco.py')
+    conventional = configs.load(CONVENTIONAL_L)
     assert conventional.model.backbone.with_cp is False
-    assert configs.difference(conventional, ours) == {**TO_DR2, **hook()}
+    assert configs.difference(conventional, configs.load(DR2_L)) == {**TO_DR2, **hook()}
 
 
 def test_the_conventional_backbone_is_the_published_swin_t(configs):

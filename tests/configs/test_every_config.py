@@ -127,6 +127,17 @@ def test_a_dual_residual_config_imports_us_and_settles_its_coefficients(configs,
 
 
 @every_config
+def test_the_coefficients_of_a_config_reach_their_end_within_the_run(configs, path):
+    cfg = configs.load(path)
+    for hook_cfg in coefficient_hooks(cfg):
+        schedule = HOOKS.build(hook_cfg).schedule_of_run(
+            max_iters=cfg.train_cfg.max_epochs * 100, iters_per_epoch=100
+        )
+        assert schedule.coefficients(0) == tuple(hook_cfg.get('start', (1.0, 0.1)))
+        assert schedule.coefficients(schedule.end_step) == tuple(hook_cfg['end'])
+
+
+@every_config
 def test_a_config_builds_its_model_and_optimizer(configs, path):
     cfg = configs.load(path)
     model = configs.build(cfg)
