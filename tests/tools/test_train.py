@@ -1,0 +1,80 @@
+"""Behaviour of tools/train.py on input that is in order."""
+
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def load(path):
+    return torch.load(str(path), map_location='cpu', weights_only=False)
+
+
+def test_a_run_trains_and_writes_a_whole_checkpoint(toy_run, train):
+    assert train(toy_run) == 0
+    assert load(toy_run.work_dir / 'epoch_1.pth')['meta']['iter'] == 2
+    assert not [name for name in toy_run.files() if name.endswith('.partial')]
+
+
+def test_resume_goes_on_from_the_last_checkpoint(toy_run, train, capfd):
+    assert train(toy_run) == 0
+    assert train(toy_run, '--resume', '--cfg-options', 'train_cfg.max_epochs=2') == 0
+    captured = capfd.readouterr()
+    assert 'resumed epoch: 1, iter: 2' in captured.out + captured.err
+    assert load(toy_run.work_dir / 'epoch_2.pth')['meta']['iter'] == 4
+
+
+def test_resume_finds_the_checkpoint_of_a_work_dir_that_was_moved(toy_run, train):
+    assert train(toy_run) == 0
+    moved = toy_run.folder / 'moved'
+    toy_run.work_dir.rename(moved)
+    options = ['--cfg-options', 'train_cfg.max_epochs=2']
+    assert train(toy_run, f'--work-dir={moved}', '--resume', *options) == 0
+    assert (moved / 'epoch_2.pth').is_file()
+
+
+def test_resume_without_a_checkpoint_starts_from_load_from(toy_run, train):
+    assert train(toy_run) == 0
+    pretrained = toy_run.work_dir / 'epoch_1.pth'
+    fresh = toy_run.folder / 'fresh'
+    options = [f'load_from={pretrained}', 'optim_wrapper.optimizer.lr=0.0']
+    assert (
+        train(toy_run, '--resume', f'--work-dir={fresh}', '--cfg-options', *options)
+        == 0
+    )
+    name = 'backbone.layer1.0.conv1.weight'
+    before = load(pretrained)['state_dict'][name]
+    assert torch.equal(load(fresh / 'epoch_1.pth')['state_dict'][name], before)
+
+
+def test_finetuning_with_another_number_of_classes_is_allowed(toy_run, train):
+    assert train(toy_run) == 0
+    finetuned = toy_run.folder / 'finetuned'
+    options = [
+        f'load_from={toy_run.work_dir / "epoch_1.pth"}',
+        'model.bbox_head.num_classes=5',
+        # The dataset has no name for the new classes that a validation would report.
+        'val_cfg=None',
+        'val_dataloader=None',
+        'val_evaluator=None',
+    ]
+    assert train(toy_run, f'--work-dir={finetuned}', '--cfg-options', *options) == 0
+    assert (finetuned / 'epoch_1.pth').is_file()
+
+
+def test_auto_scale_lr_scales_by_the_batch_size(toy_run, train, capfd):
+    options = ['--cfg-options', 'auto_scale_lr.base_batch_size=4']
+    assert train(toy_run, '--auto-scale-lr', *options) == 0
+    captured = capfd.readouterr()
+    assert 'LR has been automatically scaled from 0.001 to 0.00025' in (
+        captured.out + captured.err
+    )
+
+
+def test_leftovers_of_a_killed_run_are_removed(toy_run, train):
+    toy_run.work_dir.mkdir()
+    leftover = toy_run.work_dir / '.epoch_1.pth.12345678.partial'
+    leftover.write_bytes(b'half a checkpoint')
+    assert train(toy_run) == 0
+    assert not leftover.exists()
