@@ -61,7 +61,7 @@ def backbone_memory(
         dual_residual: options of mode 'dr2' in place of the backbone's.
 
     Returns:
-        One dictionary a mode: `mode`, and the fields of :class:`~.step_memory.StepMemory`.
+        One dictionary a mode: `mode`, and the fields of `StepMemory`.
     """
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
