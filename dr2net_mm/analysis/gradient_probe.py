@@ -1,0 +1,157 @@
+"""Gradients of a reversible backward compared with those of a stored one."""
+
+import math
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from dr2net_mm.reversible.errors import FixedPointOverflowError
+
+from .backbones import build_backbone, reversible_backbone
+
+AMP_DTYPES = {'bf16': torch.bfloat16}
+
+
+class GradientError(NamedTuple):
+    """Distance of gradients g from reference gradients r, over all parameters.
+
+    Attributes:
+        relative_error: ``|g - r| / |r|``, Euclidean norms of all entries together.
+        mean_error: mean of ``|g_i - r_i|``.
+        max_error: largest ``|g_i - r_i|``.
+    """
+
+    relative_error: float
+    mean_error: float
+    max_error: float
+
+
+def compare_gradients(
+    gradients: Sequence[Optional[Tensor]], references: Sequence[Optional[Tensor]]
+) -> GradientError:
+    """Compare two lists of gradients of the same parameters, in float64.
+
+    None counts as zeros. An entry that is not finite makes all three errors nan.
+    """
+    squares = reference_squares = absolute = largest = 0.0
+    count = 0
+    for gradient, reference in zip(gradients, references):
+        if gradient is None and reference is None:
+            continue
+        known = gradient if reference is None else reference
+        zeros = torch.zeros_like(known, dtype=torch.float64)
+        g = zeros if gradient is None else gradient.double()
+        r = zeros if reference is None else reference.double()
+        difference = (g - r).abs()
+        # An overflowing entry would make a maximum of inf and a relative error of nan.
+        if not torch.isfinite(difference).all():
+            return GradientError(math.nan, math.nan, math.nan)
+        squares += difference.square().sum().item()
+        reference_squares += r.square().sum().item()
+        absolute += difference.sum().item()
+        largest = max(largest, difference.max().item())
+        count += difference.numel()
+    if squares == 0:
+        return GradientError(0.0, 0.0, 0.0)
+    relative = math.sqrt(squares / reference_squares) if reference_squares else math.inf
+    return GradientError(relative, absolute / count, largest)
+
+
+def _gradients(
+    model: nn.Module,
+    image: Tensor,
+    projections: Sequence[Tensor],
+    amp: Optional[torch.dtype],
+    seed: int,
+) -> List[Optional[Tensor]]:
+    """Gradients of a random projection of all outputs.
+
+    The sum of the outputs would not do: they are normalised, so that it is constant
+    and has a gradient of zero.
+    """
+    torch.manual_seed(seed)  # the same drop path in both backward modes
+    device = image.device.type
+    with torch.autocast(device, dtype=amp or torch.bfloat16, enabled=amp is not None):
+        outputs = model(image)
+    torch.autograd.backward(
+        outputs, [p.to(o.dtype) for o, p in zip(outputs, projections)]
+    )
+    model.check_overflow()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    return gradients
+
+
+class GradientErrorProbe:
+    """A backbone twice, with equal weights: reversible backward and stored one.
+
+    Args:
+        backbone: arguments of the backbone, either class; random weights.
+        arithmetic: 'exact' or 'float', of both.
+        image_size: height and width in pixels.
+        batch: images.
+        amp: 'bf16' for autocast, None for fp32.
+        seed: of weights, input, projection and drop path.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        backbone: Dict[str, Any],
+        arithmetic: str = 'exact',
+        image_size: Sequence[int] = (224, 224),
+        batch: int = 1,
+        amp: Optional[str] = None,
+        seed: int = 0,
+        device: str = 'cpu',
+    ) -> None:
+        self._amp = AMP_DTYPES[amp] if amp else None
+        self._seed = seed
+        self._models = []
+        with torch.random.fork_rng():
+            for backprop in ('reversible', 'stored'):
+                torch.manual_seed(seed)
+                model = build_backbone(
+                    reversible_backbone(
+                        backbone,
+                        arithmetic=arithmetic,
+                        backprop=backprop,
+                        alpha=0.5,
+                        beta=0.5,
+                    )
+                )
+                model.init_weights()
+                self._models.append(model.to(device))
+            generator = torch.Generator().manual_seed(seed)
+            shape = (batch, backbone.get('in_channels', 3), *image_size)
+            self._image = torch.randn(shape, generator=generator).to(device)
+            with torch.no_grad():
+                outputs = self._models[1](self._image)
+            self._projections = [
+                torch.randn(output.shape, generator=generator).to(device)
+                for output in outputs
+            ]
+
+    def measure(self, alpha: float, beta: float) -> Tuple[GradientError, str]:
+        """Error at one pair of coefficients, and a word on how it came about.
+
+        Returns:
+            The error, and 'ok', 'not finite' (a gradient is inf or nan) or
+            'overflow' (the streams leave the fixed-point range: no network there).
+        """
+        found = []
+        with torch.random.fork_rng():
+            for model in self._models:
+                model.set_coefficients(alpha, beta)
+                try:
+                    found.append(
+                        _gradients(
+                            model, self._image, self._projections, self._amp, self._seed
+                        )
+                    )
+                except FixedPointOverflowError:
+                    model.zero_grad(set_to_none=True)
+                    return GradientError(math.nan, math.nan, math.nan), 'overflow'
+        error = compare_gradients(*found)
+        return error, 'ok' if math.isfinite(error.relative_error) else 'not finite'
