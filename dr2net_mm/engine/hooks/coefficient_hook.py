@@ -1,7 +1,7 @@
 """Moves alpha and beta of the dual-residual backbones while they train."""
 
 import logging
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence
 
 from mmengine.hooks import Hook
 from mmengine.hooks.hook import DATA_BATCH
@@ -26,8 +26,8 @@ class Dr2CoefficientHook(Hook):
     :class:`~dr2net_mm.reversible.schedule.CoefficientSchedule` at
     ``runner.iter`` and of nothing else, so a resumed run continues exactly
     where it stopped. They are set in the model inside any wrapper and in the
-    copy that an ``EMAHook`` keeps, and are logged as ``dr2/alpha`` and
-    ``dr2/beta``.
+    copy that an ``EMAHook`` keeps, which would otherwise stay, and be saved, at
+    the start; and they are logged as ``dr2/alpha`` and ``dr2/beta``.
 
     An iteration is what ``runner.iter`` counts: one batch, also when gradients
     are accumulated over several. Give a multiple of ``accumulative_counts`` as
@@ -38,11 +38,10 @@ class Dr2CoefficientHook(Hook):
 
     Note:
         The priority is VERY_HIGH, above that of everything a config is likely
-        to add. Before an iteration, other hooks then see the new values.
-        After it, an overflow is reported before an averaging hook, a logger or
-        a checkpoint takes the iteration's outcome. And the averaged copy gets
-        its values before ``EMAHook`` swaps or saves it, wherever that stands
-        in ``custom_hooks``.
+        to add: other hooks see the new coefficients before an iteration, and
+        an overflow is reported after it before an average, a log line or a
+        checkpoint takes over its outcome. Where ``EMAHook`` stands in
+        ``custom_hooks`` makes no difference.
 
     Args:
         start: (alpha, beta) of the first iteration.
@@ -99,7 +98,6 @@ class Dr2CoefficientHook(Hook):
         self.schedule: Optional[CoefficientSchedule] = None
         self._backbones: List[DualResidualBackbone] = []
         self._averaged: List[DualResidualBackbone] = []
-        self._values: Optional[Tuple[float, float]] = None
         # Report wrong arguments when the config is read, not when it trains.
         self._make_schedule(iters_per_epoch=1)
 
@@ -179,9 +177,10 @@ class Dr2CoefficientHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
     ) -> None:
         """Set and log the coefficients of this iteration."""
-        self._values = self.schedule.coefficients(runner.iter)
-        self._assign()
-        for name, value in zip(('alpha', 'beta'), self._values):
+        values = self.schedule.coefficients(runner.iter)
+        for backbone in [*self._backbones, *self._averaged]:
+            backbone.set_coefficients(*values)
+        for name, value in zip(('alpha', 'beta'), values):
             # LogProcessor prints what begins with 'train/', without that prefix.
             runner.message_hub.update_scalar(f'train/dr2/{name}', value)
 
@@ -199,18 +198,13 @@ class Dr2CoefficientHook(Hook):
         """
         self._check_overflow()
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Undo what averaging did to the coefficients of the averaged copy."""
-        self._assign()
-
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep an overflow, and averaged coefficients, out of the checkpoint.
+        """Keep what an overflow has spoiled out of the checkpoint.
 
         Raises:
             FixedPointOverflowError: If a stream left the fixed-point range.
         """
         self._check_overflow()
-        self._assign()
 
     def _make_schedule(self, iters_per_epoch: Optional[int]) -> CoefficientSchedule:
         end_step, interval = self.end_iter, self.interval
@@ -247,12 +241,6 @@ class Dr2CoefficientHook(Hook):
                         f'{point} of Dr2CoefficientHook does not fit '
                         f'{name or type(backbone).__name__}: {error}'
                     ) from None
-
-    def _assign(self) -> None:
-        if self._values is None:  # nothing has been trained in this process
-            return
-        for backbone in [*self._backbones, *self._averaged]:
-            backbone.set_coefficients(*self._values)
 
     def _check_overflow(self) -> None:
         for backbone in self._backbones:
