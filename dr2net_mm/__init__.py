@@ -16,10 +16,6 @@ if _find_spec('mmengine') is not None:
     compat.check_versions()
     compat.apply()
 
-    try:
-        from . import engine, models  # noqa: F401
-    except ModuleNotFoundError as error:
-        if not str(error.name).startswith('dr2net_mm.models'):
-            raise
+    from . import engine, models  # noqa: F401
 
 __all__ = ['__version__']

@@ -114,10 +114,10 @@ def check_versions() -> None:
 
 
 def usable(name: str) -> bool:
-    """Whether the MM package ``name`` ('mmdet', 'mmaction') can really be imported.
+    """Whether an MM package ('mmdet', 'mmaction.models') can really be imported.
 
     An installed package may still refuse to be imported, e.g. mmdet beside MMCV 2.2;
-    :func:`why_unusable` then gives its reason.
+    :func:`import_failures` then gives its reason.
     """
     if name in _import_failures:
         return False
@@ -130,9 +130,9 @@ def usable(name: str) -> bool:
     return True
 
 
-def why_unusable(name: str) -> Optional[str]:
-    """The error met by :func:`usable`, or None."""
-    return _import_failures.get(name)
+def import_failures() -> Dict[str, str]:
+    """What :func:`usable` could not import, and the error of each."""
+    return dict(_import_failures)
 
 
 class MissingDRN:

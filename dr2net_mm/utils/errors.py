@@ -141,9 +141,8 @@ def _unknown_type(name: str, registry: str) -> str:
     from dr2net_mm import compat
 
     reasons = [
-        f'{package} cannot be imported ({compat.why_unusable(package)})'
-        for package in ('mmdet', 'mmaction')
-        if compat.why_unusable(package)
+        f'{package} cannot be imported ({reason})'
+        for package, reason in compat.import_failures().items()
     ]
     because = f': {"; ".join(reasons)}' if reasons else ''
     return (

@@ -257,15 +257,14 @@ def build_runner(
     name_files_in_errors(cfg.default_scope)
     timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
     if init_gloo_without_accelerator(cfg.launcher, timeout):
-        # The default wrapper asks for a CUDA device.
-        cfg.setdefault(
-            'model_wrapper_cfg',
-            dict(
-                type='MMDistributedDataParallel',
-                broadcast_buffers=False,
-                find_unused_parameters=cfg.get('find_unused_parameters', False),
-            ),
+        # What the Runner takes by default, less the CUDA device that it adds.
+        wrapper = dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+        cfg.model_wrapper_cfg = cfg.get('model_wrapper_cfg') or wrapper
+        cfg.model_wrapper_cfg['device_ids'] = None
     if purpose == 'train' and launcher_rank() == 0:
         remove_partial_files(cfg.work_dir)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
