@@ -55,7 +55,7 @@ class Head:
         return torch.cat((x, y), dim=-1)
 
     def split_gradient(self, arithmetic: Arithmetic, gradient: Tensor) -> Gradients:
-        """Gradients of the streams from that of the fused one, whose memory it takes."""
+        """Gradients of the streams, in the memory of that of the fused one."""
         gradient = gradient.to(arithmetic.dtype)
         if self.fusion == 'last':
             return Gradients(gradient, None)

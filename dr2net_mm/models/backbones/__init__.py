@@ -1,0 +1,20 @@
+"""Backbones, registered in MMEngine's root registry under ``Dr2*`` names.
+
+Each needs the library whose class it extends; one that is not installed leaves out
+its backbones and nothing else.
+"""
+
+from importlib.util import find_spec
+
+from .dual_residual import (
+    DualResidualBackbone,
+    DualResidualState,
+    dual_residual_backbones,
+)
+
+__all__ = ['DualResidualBackbone', 'DualResidualState', 'dual_residual_backbones']
+
+if find_spec('mmdet') is not None:
+    from .swin import Dr2SwinTransformer  # noqa: F401
+
+    __all__ += ['Dr2SwinTransformer']

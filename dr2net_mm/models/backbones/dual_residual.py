@@ -1,0 +1,158 @@
+"""What every dual-residual backbone shares."""
+
+from typing import Any, Dict, List, Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dr2net_mm.reversible import (
+    Branch,
+    DualResidualOptions,
+    DualResidualStage,
+    Head,
+    check_coefficients,
+)
+from dr2net_mm.reversible.head import HeadFunction
+
+
+class DualResidualState(nn.Module):
+    """The current coefficients, as Python numbers that travel in the state dict.
+
+    They are neither parameters nor buffers: reading them never waits for a device,
+    DDP does not broadcast them and an averaged model does not average them. In a
+    state dict they are float64 tensors without dimensions, ``alpha`` and ``beta``; one
+    that lacks them, such as a pretrained checkpoint, leaves them as they are.
+    """
+
+    def __init__(self, alpha: float, beta: float) -> None:
+        super().__init__()
+        self.alpha, self.beta = check_coefficients(alpha, beta)
+
+    def _save_to_state_dict(
+        self, destination: Dict[str, Tensor], prefix: str, keep_vars: bool
+    ) -> None:
+        for name in ('alpha', 'beta'):
+            value = torch.tensor(getattr(self, name), dtype=torch.float64)
+            destination[prefix + name] = value
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Dict[str, Any],
+        prefix: str,
+        local_metadata: Dict[str, Any],
+        strict: bool,
+        missing_keys: List[str],
+        unexpected_keys: List[str],
+        error_msgs: List[str],
+    ) -> None:
+        names = {key[len(prefix) :] for key in state_dict if key.startswith(prefix)}
+        unexpected_keys.extend(
+            prefix + name for name in sorted(names - {'alpha', 'beta'})
+        )
+        loaded = {
+            name: float(state_dict[prefix + name])
+            for name in sorted(names & {'alpha', 'beta'})
+        }
+        if not loaded:
+            return
+        current = {'alpha': self.alpha, 'beta': self.beta}
+        try:
+            self.alpha, self.beta = check_coefficients(**{**current, **loaded})
+        except ValueError as error:
+            error_msgs.append(f'While loading {prefix}: {error}')
+
+    def extra_repr(self) -> str:
+        return f'alpha={self.alpha}, beta={self.beta}'
+
+
+class DualResidualBackbone:
+    """Mixin of a backbone whose stages run as dual-residual networks.
+
+    A subclass calls :meth:`_init_dual_residual` at the end of its ``__init__`` and
+    :meth:`_run_stage` for each stage.
+    """
+
+    dual_residual: DualResidualState
+    dual_residual_options: DualResidualOptions
+
+    def _init_dual_residual(
+        self, options: Optional[dict], stages: int, fusions: Sequence[str]
+    ) -> None:
+        """Set up options, coefficients and stages.
+
+        Args:
+            options: The ``dual_residual`` argument of the backbone.
+            stages: Number of stages.
+            fusions: The fusions that the layers behind the stages can take.
+
+        Raises:
+            ValueError: If an option is unknown or out of range.
+        """
+        made = DualResidualOptions.from_dict(options)
+        if made.fusion not in fusions:
+            raise ValueError(
+                f'{type(self).__name__} takes fusion {" or ".join(map(repr, fusions))}, '
+                f'got {made.fusion!r}: the layers behind a stage have fixed widths.'
+            )
+        self.dual_residual_options = made
+        self.dual_residual = DualResidualState(made.alpha, made.beta)
+        self._dual_residual_stages = [
+            DualResidualStage(f'{type(self).__name__} stage {i + 1}', made)
+            for i in range(stages)
+        ]
+
+    @property
+    def alpha(self) -> float:
+        """Current coefficient of the pretrained residual connections."""
+        return self.dual_residual.alpha
+
+    @property
+    def beta(self) -> float:
+        """Current coefficient of the added residual connections."""
+        return self.dual_residual.beta
+
+    def set_coefficients(self, alpha: float, beta: float) -> None:
+        """Set both coefficients.
+
+        Raises:
+            ValueError: If one is outside [0, 1], or β = 0 with a float reversible
+                backward pass.
+        """
+        alpha, beta = check_coefficients(alpha, beta)
+        self.dual_residual_options.check_reversible(beta)
+        self.dual_residual.alpha, self.dual_residual.beta = alpha, beta
+
+    def check_overflow(self) -> None:
+        """Raise if a stream of the last forward pass left the fixed-point range.
+
+        Raises:
+            FixedPointOverflowError: Naming the stage and the remedy.
+        """
+        for stage in self._dual_residual_stages:
+            stage.monitor.check()
+
+    def _run_stage(
+        self,
+        stage: int,
+        x: Tensor,
+        branches: Sequence[Branch],
+        head: HeadFunction,
+        head_modules: Sequence[nn.Module],
+    ) -> Sequence[Tensor]:
+        """Outputs of ``head`` on the fused streams after the branches of a stage."""
+        return self._dual_residual_stages[stage](
+            x,
+            branches,
+            self.alpha,
+            self.beta,
+            Head(self.dual_residual_options.fusion, head, head_modules),
+        )
+
+
+def dual_residual_backbones(model: nn.Module) -> Dict[str, DualResidualBackbone]:
+    """Dual-residual backbones within a model, by their names in it."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, DualResidualBackbone)
+    }

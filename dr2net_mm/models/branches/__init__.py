@@ -1,0 +1,6 @@
+"""Residual branches of the supported backbones, evaluated piece by piece."""
+
+from .feed_forward import FeedForwardBranch
+from .window_attention import WindowAttentionBranch
+
+__all__ = ['FeedForwardBranch', 'WindowAttentionBranch']

@@ -1,0 +1,33 @@
+"""How many tokens a branch is evaluated on at a time."""
+
+from typing import Optional, Union
+
+from torch import Tensor
+
+#: Bytes of activations of one branch below which cutting it saves nothing.
+SMALLEST_BUDGET = 32 * 2**20
+
+_BYTES_PER_VALUE = 4
+
+
+def tokens_per_piece(
+    chunk: Union[None, int, str], stream: Tensor, values_per_token: int
+) -> Optional[int]:
+    """Tokens of a piece of a branch, or None for all of them.
+
+    ``'auto'`` takes as many as keep the activations of a piece within the size of
+    the stream itself, of which a reversible stage holds four in its backward pass.
+
+    Args:
+        chunk: The option of :class:`dr2net_mm.reversible.DualResidualOptions`.
+        stream: Stream [..., C].
+        values_per_token: Numbers that the branch keeps for a token while it is
+            differentiated.
+    """
+    if chunk is None:
+        return None
+    tokens = stream.numel() // stream.shape[-1]
+    if chunk == 'auto':
+        budget = max(SMALLEST_BUDGET, stream.numel() * _BYTES_PER_VALUE)
+        chunk = max(1, budget // (values_per_token * _BYTES_PER_VALUE))
+    return None if chunk >= tokens else chunk
