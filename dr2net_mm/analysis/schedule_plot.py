@@ -1,7 +1,9 @@
 """Picture and table of the path that alpha and beta take in a training run."""
 
 import argparse
+import contextlib
 import copy
+import io
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
@@ -221,8 +223,11 @@ def _is_ours(kind: object) -> bool:
 
 def _count_iters_per_epoch(config: Config) -> int:
     init_default_scope(config.get('default_scope') or 'mmengine')
+    loader = copy.deepcopy(config.get('train_dataloader'))
     try:
-        return len(Runner.build_dataloader(copy.deepcopy(config['train_dataloader'])))
+        # Some datasets print while they read their annotations.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return len(Runner.build_dataloader(loader))
     except Exception as error:  # whatever a dataset of any library may raise
         raise ValueError(
             'the training data set could not be read to count the iterations of '

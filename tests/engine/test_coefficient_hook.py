@@ -1,6 +1,7 @@
 import json
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -17,7 +18,10 @@ from mmengine.testing import RunnerTestCase
 from torch import distributed, nn
 
 from dr2net_mm.engine import Dr2CoefficientHook
-from dr2net_mm.models.backbones.dual_residual import dual_residual_backbones
+from dr2net_mm.models.backbones import (
+    DualResidualBackbone,
+    dual_residual_backbones,
+)
 from dr2net_mm.reversible.errors import FixedPointOverflowError
 
 TINY_SWIN = dict(
@@ -290,6 +294,22 @@ class TestOverflow(CoefficientHookTestCase):
         hook = dict(type='Dr2CoefficientHook', end_epoch=1)
         with pytest.raises(FixedPointOverflowError):
             self.train(cfg, hook, Overflow())
+        saved = sorted(path.name for path in Path(self.runner.work_dir).glob('*.pth'))
+        assert saved == ['iter_1.pth', 'iter_2.pth']
+
+    def test_that_a_device_reports_late_stops_the_run_before_the_checkpoint_too(self):
+        # On CUDA the forward pass does not wait for the answer; check_overflow does.
+        def check(backbone):
+            if self.runner.iter == 2:
+                raise FixedPointOverflowError('stage 1')
+
+        self.epoch_based_cfg.default_hooks.checkpoint = dict(
+            type='CheckpointHook', interval=1, by_epoch=False
+        )
+        hook = dict(type='Dr2CoefficientHook', end_epoch=1)
+        with mock.patch.object(DualResidualBackbone, 'check_overflow', check):
+            with pytest.raises(FixedPointOverflowError):
+                self.train(self.epoch_based_cfg, hook)
         saved = sorted(path.name for path in Path(self.runner.work_dir).glob('*.pth'))
         assert saved == ['iter_1.pth', 'iter_2.pth']
 
