@@ -130,6 +130,9 @@ _dr2net_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if ! _dr2net_setup "$_dr2net_root"; then
     return 1 2>/dev/null || exit 1
 fi
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    echo "setup_env: ready: . tools/setup_env.sh activates $(readlink "$_dr2net_root/.venv")"
+fi
 # Only a shell that sources this file keeps these.
 . "$_dr2net_root/.venv/bin/activate"
 export PYTHONPATH="$_dr2net_root${PYTHONPATH:+:$PYTHONPATH}"
