@@ -1,0 +1,1 @@
+"""Measurements and pictures behind the commands in tools/analysis."""
