@@ -13,6 +13,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
+from mmengine.config import Config
+
 from dr2net_mm.analysis.command_line import OneLineParser, format_table, run_command
 from dr2net_mm.utils.errors import UserError
 
@@ -25,6 +27,7 @@ class Training(NamedTuple):
 
     config_file: Path
     checkpoint: Path
+    log_file: Path
     log: list[dict]
 
 
@@ -46,7 +49,7 @@ def find_training(work_dir: Path) -> Training:
     if not checkpoint.is_file():
         raise UserError(f'checkpoint {checkpoint} is gone; run tools/first_run.sh')
     lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
-    return Training(configs[-1], checkpoint, lines)
+    return Training(configs[-1], checkpoint, logs[-1], lines)
 
 
 def describe_log(log: list[dict]) -> str:
@@ -77,7 +80,7 @@ def describe_log(log: list[dict]) -> str:
 
 def describe_memory(backbone: dict, image_size: tuple, batch: int) -> str:
     """Table of one training step of the backbone in three modes."""
-    from dr2net_mm.analysis.step_memory import backbone_memory
+    from dr2net_mm.analysis.memory import backbone_memory
 
     rows = backbone_memory(backbone, image_size, batch)
     table = format_table(
@@ -95,20 +98,42 @@ def describe_memory(backbone: dict, image_size: tuple, batch: int) -> str:
     return f'{table}\n(activations; {batch} images of {size}; counted, not timed)'
 
 
-def draw_detections(training: Training, picture: Path) -> str:
+def describe_gradient_error(backbone: dict, image_size: tuple) -> str:
+    """Table of the error of the reversible gradients, both arithmetics."""
+    from dr2net_mm.analysis.gradient_error import gradient_error_grid
+
+    rows = [
+        row
+        for alpha, beta in SHOWN_COEFFICIENTS
+        for row in gradient_error_grid(backbone, [alpha], [beta], image_size=image_size)
+    ]
+    table = format_table(
+        ('arithmetic', 'alpha', 'beta', 'relative gradient error'),
+        [
+            (
+                row['arithmetic'],
+                f'{row["alpha"]:g}',
+                f'{row["beta"]:g}',
+                f'{row["relative_error"]:.1e}' if row['relative_error'] else '0',
+            )
+            for row in rows
+        ],
+    )
+    return f'{table}\n(reversible against stored activations, random weights, fp32)'
+
+
+def draw_detections(config: Config, checkpoint: Path, picture: Path) -> str:
     """Draw the best-scored boxes on one validation image; returns what is drawn."""
     from mmdet.apis import inference_detector, init_detector
-    from mmengine.config import Config
     from PIL import Image
 
     from dr2net_mm.analysis.detection_picture import detection_picture
 
-    config = Config.fromfile(str(training.config_file))
     dataset = config.val_dataloader.dataset
     root = Path(dataset.data_root)
     file_name, truth = typical_image(root / dataset.ann_file)
     image_file = root / dataset.data_prefix.img / file_name
-    model = init_detector(config, str(training.checkpoint), device='cpu')
+    model = init_detector(config, str(checkpoint), device='cpu')
     found = inference_detector(model, str(image_file)).pred_instances
     # As many boxes as there are objects, so that no score threshold flatters.
     best = found.scores.topk(min(len(truth), len(found))).indices
@@ -133,19 +158,42 @@ def typical_image(annotation_file: Path) -> tuple[str, list[tuple]]:
     return chosen['file_name'], boxes[chosen['id']]
 
 
+def describe_files(training: Training, work_dir: Path, picture: Path) -> str:
+    """Where things lie and what to type next."""
+    config = training.config_file
+    return f"""Files
+  checkpoint  {training.checkpoint}
+  config      {config}
+  log         {training.log_file}
+  picture     {picture}
+
+What to type next
+  . tools/setup_env.sh
+  python tools/test.py {config} {training.checkpoint}
+  python tools/train.py {config} --work-dir {work_dir} --resume \\
+      --cfg-options train_cfg.max_epochs=8
+  python tools/analysis/memory.py --backbone swin-t --img-size 1024 --batch 2
+  python tools/analysis/plot_schedule.py {config}
+Your own config: three lines, see README.md."""
+
+
 def summarize(options: Namespace) -> None:
     """Print the summary and draw the picture."""
     from dr2net_mm.analysis.backbones import config_backbone
 
     warnings.filterwarnings('ignore')
     training = find_training(options.work_dir)
-    print(describe_log(training.log))
+    config = Config.fromfile(str(training.config_file))
     backbone = config_backbone(str(training.config_file))
-    print()
-    print(describe_memory(backbone, (320, 320), 2))
+    size = tuple(config.image_size)
     picture = options.work_dir / 'detections.png'
-    drawn = draw_detections(training, picture)
-    print(f'\n{picture}\n  {drawn}')
+    print(describe_log(training.log), end='\n\n')
+    batch = config.train_dataloader.batch_size
+    print(describe_memory(backbone, size, batch), end='\n\n')
+    print(describe_gradient_error(backbone, size), end='\n\n')
+    drawn = draw_detections(config, training.checkpoint, picture)
+    print(f'Picture of {drawn}', end='\n\n')
+    print(describe_files(training, options.work_dir, picture))
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ Every part of a full run is here and small: see README.md of this folder.
 _base_ = 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py'
 custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
 
-embed_dims = 32
+embed_dims = 48
 model_dims = 256
 num_levels = 2
 model = dict(
@@ -16,15 +16,17 @@ model = dict(
         _delete_=True,
         type='Dr2SwinTransformer',
         embed_dims=embed_dims,
-        depths=(2, 2, 2, 2),
-        num_heads=(2, 4, 8, 16),
+        patch_size=8,
+        strides=(8, 2, 2),
+        depths=(2, 2, 2),
+        num_heads=(3, 6, 12),
         window_size=7,
         drop_path_rate=0.0,
-        out_indices=(2, 3),
+        out_indices=(1, 2),
         dual_residual=dict(arithmetic='exact'),
     ),
     neck=dict(
-        in_channels=[embed_dims * 4, embed_dims * 8],
+        in_channels=[embed_dims * 2, embed_dims * 4],
         out_channels=model_dims,
         num_outs=num_levels,
     ),
@@ -63,8 +65,11 @@ train_pipeline = [
         allow_negative_crop=True,
     ),
     dict(type='Resize', scale=image_size, keep_ratio=False),
-    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25],
-         direction=['horizontal', 'vertical', 'diagonal']),
+    dict(
+        type='RandomFlip',
+        prob=[0.25, 0.25, 0.25],
+        direction=['horizontal', 'vertical', 'diagonal'],
+    ),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
@@ -109,18 +114,15 @@ test_evaluator = val_evaluator
 
 # Random weights: the backbone learns at the full rate.
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-3),
+    optimizer=dict(lr=5e-4),
     paramwise_cfg=None,
 )
-max_epochs = 4
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=4)
+# The cosine ends where the run does, also when max_epochs is changed.
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(
         type='CosineAnnealingLR',
-        begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
         eta_min_ratio=0.05,
         convert_to_iter_based=True,
     ),

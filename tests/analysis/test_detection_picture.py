@@ -15,11 +15,8 @@ def test_truth_is_drawn_on_the_left_and_detections_on_the_right():
     # Twice the coordinates, below 20 pixels of caption.
     assert picture.getpixel((20, 60 + 10)) == TRUTH_COLOUR
     assert picture.getpixel((200 + 100, 60 + 10)) == DETECTION_COLOUR
-    below_caption = picture.crop((0, 20, 400, 180))
-    left, right = (
-        below_caption.crop((0, 0, 200, 160)),
-        below_caption.crop((200, 0, 400, 160)),
-    )
+    left = picture.crop((0, 20, 200, 180))
+    right = picture.crop((200, 20, 400, 180))
     assert {colour for _, colour in left.getcolors()} == {(0, 0, 0), TRUTH_COLOUR}
     assert {colour for _, colour in right.getcolors()} == {(0, 0, 0), DETECTION_COLOUR}
 
