@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 EXAMPLES = """
 examples:
   # the small example of this repository
-  python tools/train.py configs/first_run/dino-3scale_dr2-swin-nano_1xb4-6e_tree-crowns.py
+  python tools/train.py configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py
 
   # two epochs into another folder, then go on from the last checkpoint
   python tools/train.py my_config.py --work-dir work_dirs/a --cfg-options train_cfg.max_epochs=2
