@@ -19,7 +19,12 @@ from .command_line import (
     run_command,
     write_json,
 )
-from .gradient_error_report import MEASURES, error_report, plot_errors
+from .gradient_error_report import (
+    MEASURES,
+    check_picture,
+    error_report,
+    plot_errors,
+)
 from .gradient_probe import AMP_DTYPES, GradientErrorProbe
 
 ARITHMETICS = ('exact', 'float')
@@ -152,9 +157,19 @@ def _axis(value: Optional[float], points: int) -> List[float]:
     return [round(i / (points - 1), 6) for i in range(points)]
 
 
+def _check_device(name: str) -> None:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f'--device {name}: {reason}') from error
+
+
 def _command(options: argparse.Namespace) -> None:
     check_output(options.json, '--json')
     check_output(options.plot, '--plot')
+    check_picture(options.plot)
+    _check_device(options.device)
     backbone = chosen_backbone(options, options.depths, options.width)
     size = chosen_image_size(options, default=224)
     alphas = _axis(options.alpha, options.grid)

@@ -1,7 +1,10 @@
 """Table and heat map of gradient errors on a grid of (alpha, beta)."""
 
 import math
+import os
 from typing import Any, Dict, List, Optional, Sequence
+
+from dr2net_mm.utils.errors import UserError
 
 from .command_line import format_table
 
@@ -90,6 +93,18 @@ def _short(row: Optional[Dict[str, Any]], key: str) -> str:
     if value == 0 or not math.isfinite(value):
         return f'{value:g}'
     return f'{value:.0e}'.replace('e-0', 'e-').replace('e+0', 'e+')
+
+
+def check_picture(path: Optional[str]) -> None:
+    """Raise a UserError unless the name ends in a format that can be drawn."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    accepted = FigureCanvasBase.get_supported_filetypes()
+    suffix = os.path.splitext(path or '.png')[1][1:].lower()
+    if suffix not in accepted:
+        raise UserError(
+            f'--plot {path}: cannot draw {suffix!r}; accepted: {", ".join(accepted)}'
+        )
 
 
 def plot_errors(

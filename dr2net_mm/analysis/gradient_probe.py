@@ -1,9 +1,11 @@
 """Gradients of a reversible backward compared with those of a stored one."""
 
+import contextlib
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from dr2net_mm.reversible.errors import FixedPointOverflowError
@@ -56,6 +58,18 @@ def compare_gradients(
         return GradientError(0.0, 0.0, 0.0)
     relative = math.sqrt(squares / reference_squares) if reference_squares else math.inf
     return GradientError(relative, absolute / count, largest)
+
+
+@contextlib.contextmanager
+def _quiet_logger() -> Iterator[None]:
+    """Without mmdet's warning that random weights are random."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('ERROR')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _gradients(
@@ -121,7 +135,8 @@ class GradientErrorProbe:
                         beta=0.5,
                     )
                 )
-                model.init_weights()
+                with _quiet_logger():
+                    model.init_weights()
                 self._models.append(model.to(device))
             generator = torch.Generator().manual_seed(seed)
             shape = (batch, backbone.get('in_channels', 3), *image_size)

@@ -90,9 +90,10 @@ class DualResidualBackbone:
         """
         made = DualResidualOptions.from_dict(options)
         if made.fusion not in fusions:
+            accepted = ' or '.join(map(repr, fusions))
             raise ValueError(
-                f'{type(self).__name__} takes fusion {" or ".join(map(repr, fusions))}, '
-                f'got {made.fusion!r}: the layers behind a stage have fixed widths.'
+                f'{type(self).__name__} takes fusion {accepted}, got '
+                f'{made.fusion!r}: the layers behind a stage have fixed widths.'
             )
         self.dual_residual_options = made
         self.dual_residual = DualResidualState(made.alpha, made.beta)

@@ -133,16 +133,15 @@ def window_pieces(
             tokens *= length
         pieces: List[Piece] = []
         total = layout.index.shape[0]
-        for first, last in ((0, layout.unmasked), (layout.unmasked, total)):
+        groups = ((0, layout.unmasked, False), (layout.unmasked, total, True))
+        for first, last, masked in groups:
             rows = torch.arange(batch * (last - first))
             if not len(rows):
                 continue
             for part in rows.split(windows_per_piece or len(rows)):
                 row = first + part % (last - first)
                 sample = part // (last - first)
-                pieces.append(
-                    _piece(layout, row, sample, tokens, first > 0 or not last, device)
-                )
+                pieces.append(_piece(layout, row, sample, tokens, masked, device))
         return tuple(pieces)
 
 
