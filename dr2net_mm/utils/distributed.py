@@ -104,5 +104,13 @@ def init_gloo_without_accelerator(
         options = {}
         if timeout is not None:
             options['timeout'] = datetime.timedelta(seconds=timeout)
-        torch.distributed.init_process_group(backend='gloo', **options)
+        try:
+            torch.distributed.init_process_group(backend='gloo', **options)
+        except (RuntimeError, ValueError) as error:
+            reason = ' '.join(str(error).split())
+            place = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
+            raise UserError(
+                f'the processes cannot meet at {place} ({reason}); if the port is '
+                'taken, set MASTER_PORT (PORT for tools/dist_*.sh) to another'
+            ) from error
     return True
