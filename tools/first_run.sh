@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The first run: environment, images, a short training of a small DINO with a reversible
 # Swin, and a summary. Arguments go to tools/train.py, for instance
-#   bash tools/first_run.sh --work-dir work_dirs/another --cfg-options train_cfg.max_epochs=2
+#   bash tools/first_run.sh --work-dir work_dirs/another --cfg-options train_dataloader.batch_size=4
 # A second call reuses the environment and the images.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
