@@ -1,0 +1,123 @@
+"""tools/dist_*.sh with real gloo processes, and the slurm scripts' command lines."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from dr2net_mm.utils.distributed import rendezvous_variables
+from dr2net_mm.utils.errors import UserError
+
+TOOLS = Path(__file__).resolve().parent.parent.parent / 'tools'
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='gloo is for CPUs')
+
+
+def run_script(script: str, *arguments: str, **variables: str):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    return subprocess.run(
+        ['bash', str(TOOLS / script), *map(str, arguments)],
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PORT': port, **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+@without_gpu
+def test_two_gloo_processes_train_and_test_one_model(toy_run):
+    done = run_script('dist_train.sh', toy_run.config, '2')
+    assert done.returncode == 0, done.stderr
+    # Two images, one on each of two processes: one iteration an epoch.
+    assert 'Epoch(train) [1][1/1]' in done.stdout + done.stderr
+    checkpoint = toy_run.work_dir / 'epoch_1.pth'
+    out = toy_run.folder / 'out.pkl'
+    arguments = [toy_run.config, checkpoint, '2', '--out', out]
+    done = run_script('dist_test.sh', *arguments)
+    assert done.returncode == 0, done.stderr
+    assert 'coco/bbox_mAP' in done.stdout + done.stderr and out.is_file()
+
+
+@without_gpu
+def test_bad_input_to_several_processes_is_still_one_line(toy_run):
+    toy_run.annotation_file.unlink()
+    done = run_script('dist_train.sh', toy_run.config, '2')
+    assert done.returncode == 2
+    assert done.stderr.count('annotations.json') == 1
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(
+    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
+)
+def test_a_script_without_arguments_shows_its_usage(script):
+    done = run_script(script)
+    assert done.returncode == 2 and done.stderr.startswith(
+        f'usage: bash tools/{script}'
+    )
+
+
+@pytest.mark.parametrize('gres', ['(null)', 'gpu:a100:8'])
+def test_slurm_scripts_ask_for_gpus_only_where_there_are_any(tmp_path, gres):
+    # Stand-ins for slurm's commands: one states the partition's resources, the other
+    # repeats what it is asked for.
+    (tmp_path / 'sinfo').write_text(f'#!/bin/sh\necho "{gres}"\n')
+    (tmp_path / 'srun').write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    for command in ('sinfo', 'srun'):
+        (tmp_path / command).chmod(0o755)
+    variables = dict(
+        PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='16', GPUS_PER_NODE='4',
+        CPUS_PER_TASK='3', SRUN_ARGS='--quotatype=spot --async',
+    )  # fmt: skip
+    arguments = ['part', 'job', 'config.py', 'work', '--cfg-options', 'a="x y"']
+    done = run_script('slurm_train.sh', *arguments, **variables)
+    words = done.stdout.splitlines()
+    assert ('--gres=gpu:4' in words) == (gres != '(null)')
+    for word in ('--job-name=job', '--ntasks=16', '--ntasks-per-node=4',
+                 '--cpus-per-task=3', '--quotatype=spot', '--async', 'config.py',
+                 '--work-dir=work', '--launcher=slurm', 'a="x y"'):  # fmt: skip
+        assert word in words
+    done = run_script('slurm_test.sh', 'part', 'job', 'config.py', 'a.pth', **variables)
+    assert ('--gres=gpu:4' in done.stdout) == (gres != '(null)')
+    assert '\nconfig.py\na.pth\n--launcher=slurm\n' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'environment', 'expected'),
+    [
+        (
+            'slurm',
+            dict(
+                SLURM_PROCID='3', SLURM_NTASKS='8', SLURM_LOCALID='1',
+                SLURM_NODELIST='node7',
+            ),
+            dict(RANK='3', WORLD_SIZE='8', LOCAL_RANK='1', MASTER_ADDR='node7'),
+        ),
+        (
+            'mpi',
+            dict(
+                OMPI_COMM_WORLD_RANK='1', OMPI_COMM_WORLD_SIZE='2',
+                OMPI_COMM_WORLD_LOCAL_RANK='1', OMPI_COMM_WORLD_LOCAL_SIZE='2',
+            ),
+            dict(RANK='1', WORLD_SIZE='2', LOCAL_RANK='1', MASTER_ADDR='127.0.0.1'),
+        ),
+    ],
+)  # fmt: skip
+def test_the_launchers_variables_become_those_of_torch(
+    monkeypatch, launcher, environment, expected
+):
+    for name in ('MASTER_ADDR', 'MASTER_PORT', 'SLURM_STEP_NODELIST'):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert rendezvous_variables(launcher) == dict(expected, MASTER_PORT='29500')
+
+
+def test_a_launcher_that_did_not_start_the_process_names_the_script(monkeypatch):
+    monkeypatch.delenv('SLURM_PROCID', raising=False)
+    with pytest.raises(UserError, match=r'SLURM_PROCID.*tools/slurm_train\.sh'):
+        rendezvous_variables('slurm')
