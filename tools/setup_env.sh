@@ -10,6 +10,10 @@
 #   DR2NET_PYTHON    Python to make it with (default: python3.11, or a python3 that is 3.11)
 #   DR2NET_GPU       1 or 0 instead of asking nvidia-smi
 #   MAX_JOBS         processes that compile MMCV (default: all cores)
+#
+# Without a GPU: torch 2.13, and MMCV built from source with CPU operators. With one:
+# torch 2.1 and the MMCV wheel that OpenMMLab built for it; that branch follows their
+# installation guide and has not been run yet.
 
 _dr2net_fail() {
     echo "setup_env: error: $*" >&2

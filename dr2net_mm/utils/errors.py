@@ -115,11 +115,11 @@ def describe(error: BaseException, started: bool = False) -> Optional[str]:
         place = f' {error.filename!r}' if error.filename else ''
         return f'{error.strerror or message}:{place or " " + message}'
     if isinstance(error, pickle.UnpicklingError):
-        refused = re.search(r'Unsupported [^.]*\S+(?= was not)', message)
+        refused = re.search(r'GLOBAL (\S+)', message)
         return (
-            'the checkpoint holds objects that torch does not load: '
-            f'{refused.group() if refused else message}; if you trust the file, save '
-            "its 'state_dict' alone and load that"
+            'the checkpoint holds objects that torch does not load unasked '
+            f'({refused.group(1) if refused else message}); if you trust the file, set '
+            'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1'
         )
     if started or not isinstance(error, _CONFIG_ERRORS):
         return None

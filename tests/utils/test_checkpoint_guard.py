@@ -39,6 +39,22 @@ def test_a_dual_residual_checkpoint_fits_a_conventional_model(purpose):
     check_fits(Detector(), Detector(dual=True).state_dict(), 'a.pth', purpose)
 
 
+def test_a_plain_swin_detector_fits_its_reversible_counterpart():
+    mmdet_backbones = pytest.importorskip('mmdet.models.backbones')
+    from dr2net_mm.models.backbones import Dr2SwinTransformer
+
+    size = dict(embed_dims=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
+    plain, reversible = nn.Module(), nn.Module()
+    plain.backbone = mmdet_backbones.SwinTransformer(**size)
+    reversible.backbone = Dr2SwinTransformer(**size)
+    for purpose in ('finetune', 'resume', 'test'):
+        check_fits(reversible, plain.state_dict(), 'a.pth', purpose)
+    wider = nn.Module()
+    wider.backbone = Dr2SwinTransformer(**dict(size, embed_dims=8))
+    with pytest.raises(UserError, match='another architecture'):
+        check_fits(wider, plain.state_dict(), 'a.pth', 'finetune')
+
+
 def test_the_prefix_of_a_parallel_wrapper_is_ignored():
     weights = {f'module.{k}': v for k, v in Detector().state_dict().items()}
     check_fits(Detector(), weights, 'a.pth', 'resume')
