@@ -97,10 +97,12 @@ def _short(row: Optional[Dict[str, Any]], key: str) -> str:
 
 def check_picture(path: Optional[str]) -> None:
     """Raise a UserError unless the name ends in a format that can be drawn."""
+    if path is None:
+        return
     from matplotlib.backend_bases import FigureCanvasBase
 
     accepted = FigureCanvasBase.get_supported_filetypes()
-    suffix = os.path.splitext(path or '.png')[1][1:].lower()
+    suffix = os.path.splitext(path)[1][1:].lower()
     if suffix not in accepted:
         raise UserError(
             f'--plot {path}: cannot draw {suffix!r}; accepted: {", ".join(accepted)}'

@@ -23,8 +23,9 @@ class StorageMeter(TorchDispatchMode):
     The mode sits below autograd, so it sees the forward, the recomputations of
     the backward and the gradients alike. A storage counts once with its whole
     size, however many views share it, from the operator that returns it until
-    its last owner lets go of it. What an operator allocates and frees inside its
-    kernel is not seen.
+    its last owner lets go of it. One that was made earlier, such as a cached index,
+    counts from its first use. What an operator allocates and frees inside its kernel
+    is not seen.
 
     The record is a list of signed sizes in order of time. Sums over it are taken
     afterwards, when it is known which storages became parameter gradients.
@@ -52,7 +53,7 @@ class StorageMeter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: D105
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
+        for leaf in tree_leaves((args, kwargs, result)):
             if isinstance(leaf, Tensor) and leaf.device.type == self._device:
                 self._follow(leaf)
         return result

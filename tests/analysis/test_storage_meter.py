@@ -49,6 +49,16 @@ def test_an_argument_that_is_resized_in_place_counts_with_its_new_size():
         assert meter.live_bytes() == 10 * FLOAT
 
 
+def test_a_tensor_made_earlier_counts_from_its_first_use():
+    cached = torch.empty(10, dtype=torch.int64, device='meta')
+    table = torch.empty(5, device='meta')
+    with StorageMeter([table]) as meter:
+        assert meter.live_bytes() == 0
+        picked = table[cached]
+        assert meter.live_bytes() == 10 * 8 + 10 * FLOAT
+    del picked
+
+
 def test_resident_tensors_and_other_devices_do_not_count():
     resident = torch.empty(10, device='meta')
     with StorageMeter([resident]) as meter:
