@@ -265,6 +265,16 @@ def write_local_files_atomically() -> bool:
     return register_atomic_backend()
 
 
+def silence_pkg_resources() -> bool:
+    """Hide the warning that setuptools 67.5 to 81 give whenever MMEngine looks up a path.
+
+    MMEngine up to 0.10.7 imports and reloads ``pkg_resources`` (MMEngine PR #1676);
+    nobody who trains a model can act on it.
+    """
+    warnings.filterwarnings('ignore', message='pkg_resources is deprecated as an API')
+    return True
+
+
 def apply() -> Dict[str, bool]:
     """Run every cure once; returns which of them had something to do."""
     cures = (
@@ -273,5 +283,6 @@ def apply() -> Dict[str, bool]:
         define_missing_torchvision_operators,
         allow_checkpoint_classes,
         write_local_files_atomically,
+        silence_pkg_resources,
     )
     return {cure.__name__: cure() for cure in cures}
