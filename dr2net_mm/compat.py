@@ -266,7 +266,7 @@ def write_local_files_atomically() -> bool:
 
 
 def silence_pkg_resources() -> bool:
-    """Hide the warning that setuptools 67.5 to 81 give whenever MMEngine looks up a path.
+    """Hide a warning that setuptools 67.5 to 81 give when MMEngine looks up a path.
 
     MMEngine up to 0.10.7 imports and reloads ``pkg_resources`` (MMEngine PR #1676);
     nobody who trains a model can act on it.
