@@ -57,6 +57,10 @@ class Arithmetic:
         self.dtype = dtype
         self.branch_dtype = branch_dtype
 
+    def output(self, stream: Tensor) -> Tensor:
+        """The stream x_i or y_i as the layers after the stage see it."""
+        return self.value(stream).to(self.branch_dtype)
+
     def increment(self, f: Tensor, x: Tensor) -> Tensor:
         """``F(x) + α·x`` as a new tensor.
 
@@ -97,9 +101,9 @@ class FloatArithmetic(Arithmetic):
         """The stream x_{i-1}, or a piece of it, as a branch sees it (a copy)."""
         return stream.to(self.branch_dtype, copy=True)
 
-    def output(self, stream: Tensor) -> Tensor:
-        """The stream x_i or y_i as the layers after the stage see it (a copy)."""
-        return self.view(stream)
+    def value(self, stream: Tensor) -> Tensor:
+        """The stream x_i or y_i in full precision (a copy)."""
+        return stream.clone()
 
     def add_(self, y: Tensor, piece: Piece, f: Tensor, x: Tensor) -> Optional[Tensor]:
         """Turn y_{i-1} into x_i on one piece; there is no limit to its magnitude."""
@@ -164,14 +168,12 @@ class ExactArithmetic(Arithmetic):
 
     def view(self, stream: Tensor) -> Tensor:
         """The stream x_{i-1}, or a piece of it, as a branch sees it."""
-        return self._to_float(stream, self.scale_before)
+        view = stream.to(self.dtype).mul_(1.0 / self.scale_before)
+        return view.to(self.branch_dtype)
 
-    def output(self, stream: Tensor) -> Tensor:
-        """The stream x_i or y_i as the layers after the stage see it."""
-        return self._to_float(stream, self.scale)
-
-    def _to_float(self, stream: Tensor, scale: float) -> Tensor:
-        return stream.to(self.dtype).mul_(1.0 / scale).to(self.branch_dtype)
+    def value(self, stream: Tensor) -> Tensor:
+        """The stream x_i or y_i as floating-point numbers."""
+        return stream.to(self.dtype).mul_(1.0 / self.scale)
 
     def _integer_increment(self, f: Tensor, x: Tensor) -> Tensor:
         return self.increment(f, x).mul_(self.scale).round_()

@@ -46,7 +46,7 @@ class Head:
             return arithmetic.output(x)
         return self.join(arithmetic.output(x), arithmetic.output(y))
 
-    def join(self, x: Tensor, y: Tensor) -> Tensor:
+    def join(self, x: Tensor, y: Optional[Tensor] = None) -> Tensor:
         """Fuse two streams that are floating-point tensors already."""
         if self.fusion == 'last':
             return x

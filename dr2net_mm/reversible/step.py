@@ -12,7 +12,6 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .arithmetic import Arithmetic
 from .branch import Branch, Piece
@@ -160,7 +159,6 @@ class Step(torch.autograd.Function):
         return token.new_empty(())
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
         tape, record, position = ctx.tape, ctx.record, ctx.position
         tape.rewind(position)
@@ -191,7 +189,6 @@ class Enter(torch.autograd.Function):
         return x0.new_empty(())
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None, None]:
         tape = ctx.tape
         tape.rewind(0)
@@ -226,7 +223,6 @@ class Leave(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
         tape, arithmetic, head = ctx.tape, ctx.arithmetic, ctx.head
         tape.rewind(ctx.position)

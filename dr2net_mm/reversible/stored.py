@@ -40,7 +40,7 @@ class _Glue(torch.autograd.Function):
             monitor.note(largest)
         y_next, _ = arithmetic.beta_step_(x.clone(), keep=False)
         ctx.mark_non_differentiable(x_next, y_next)
-        return arithmetic.output(x_next), standin(x_view), x_next, y_next
+        return arithmetic.value(x_next), standin(x_view), x_next, y_next
 
     @staticmethod
     def backward(
@@ -61,7 +61,7 @@ class _Enter(torch.autograd.Function):
         ctx: Any, x0: Tensor, x: Tensor, arithmetic: Arithmetic
     ) -> Tuple[Tensor, Tensor]:
         ctx.arithmetic, ctx.dtype = arithmetic, x0.dtype
-        view = arithmetic.output(x)
+        view = arithmetic.value(x)
         return view, standin(view)
 
     @staticmethod
@@ -77,7 +77,7 @@ class _Reveal(torch.autograd.Function):
     def forward(
         ctx: Any, y_standin: Tensor, y: Tensor, arithmetic: Arithmetic
     ) -> Tensor:
-        return arithmetic.output(y)
+        return arithmetic.value(y)
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> Tuple[Tensor, None, None]:
@@ -120,10 +120,11 @@ def run_stored(
     monitor.note(largest)
     x_view, y_standin = _Enter.apply(x0, x, arithmetics[0])
     for branch, arithmetic in zip(branches, arithmetics[1:]):
-        f = evaluate(branch, x_view, x)
+        f = evaluate(branch, x_view.to(arithmetic.branch_dtype), x)
         x_view, y_standin, x, y = _Glue.apply(
             f, x_view, y_standin, arithmetic, branch, x, y, monitor
         )
-    if head.fusion == 'last':
-        return head(x_view)
-    return head(head.join(x_view, _Reveal.apply(y_standin, y, arithmetics[-1])))
+    streams = [x_view]
+    if head.fusion != 'last':
+        streams.append(_Reveal.apply(y_standin, y, arithmetics[-1]))
+    return head(head.join(*(s.to(arithmetics[-1].branch_dtype) for s in streams)))

@@ -100,11 +100,18 @@ class Tape:
         self.position = len(self.records)
 
     def rewind(self, position: int) -> None:
-        """Check that the streams are those at ``position``.
+        """Check that a backward step can be taken at ``position``.
 
         Raises:
-            TapeError: If they are not, as in a second backward pass.
+            TapeError: If the streams are no longer there, as in a second backward
+                pass, or if gradients of gradients are asked for.
         """
+        if torch.is_grad_enabled():
+            raise TapeError(
+                f'{self.name} cannot be differentiated twice (create_graph=True): '
+                'its backward pass does not record what it does. Use '
+                "backprop='stored'."
+            )
         if self.x is None or self.position != position:
             raise TapeError(
                 f'the streams of {self.name} have already been used up: a reversible '
