@@ -49,17 +49,21 @@ class DualResidualState(nn.Module):
         unexpected_keys.extend(
             prefix + name for name in sorted(names - {'alpha', 'beta'})
         )
-        loaded = {
-            name: float(state_dict[prefix + name])
-            for name in sorted(names & {'alpha', 'beta'})
-        }
-        if not loaded:
-            return
         current = {'alpha': self.alpha, 'beta': self.beta}
+        for name in sorted(names & {'alpha', 'beta'}):
+            value = state_dict[prefix + name]
+            if isinstance(value, Tensor) and value.numel() != 1:
+                raise ValueError(
+                    f'the checkpoint holds {prefix}{name} of shape '
+                    f'{tuple(value.shape)}; a single number in [0, 1] is needed.'
+                )
+            current[name] = float(value)
+        # Not left to error_msgs: MMEngine turns those into a warning, and the model
+        # would go on with coefficients that its weights do not fit.
         try:
-            self.alpha, self.beta = check_coefficients(**{**current, **loaded})
+            self.alpha, self.beta = check_coefficients(**current)
         except ValueError as error:
-            error_msgs.append(f'While loading {prefix}: {error}')
+            raise ValueError(f"the checkpoint's {prefix[:-1]}: {error}") from None
 
     def extra_repr(self) -> str:
         return f'alpha={self.alpha}, beta={self.beta}'

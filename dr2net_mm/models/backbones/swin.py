@@ -76,6 +76,11 @@ class Dr2SwinTransformer(DualResidualBackbone, SwinTransformer):
                 x, size = outputs[-1], merged_size(stage.downsample, size)
         return outs
 
+    def train(self, mode: bool = True) -> 'Dr2SwinTransformer':
+        """Set the mode and return the backbone, which mmdet's own ``train`` forgets."""
+        super().train(mode)
+        return self
+
     def _embed(self, x: Tensor) -> Tuple[Tensor, GridSize]:
         """Patch embedding [B, H·W, C], recomputed in a reversible backward pass."""
         reversible = self.dual_residual_options.backprop == 'reversible'

@@ -1,0 +1,159 @@
+"""What the tests of the models share: narrow Swins and mmdet's blocks by hand."""
+
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+
+import pytest
+import torch
+from mmdet.models.backbones import SwinTransformer
+from torch import Tensor, nn
+
+from dr2net_mm.models.backbones import Dr2SwinTransformer
+
+ResidualFunction = Callable[[Tensor], Tensor]
+StageFunction = Callable[[Tensor, Sequence[ResidualFunction]], Tensor]
+
+
+class Step(NamedTuple):
+    """Feature maps, and gradients by parameter name and for the ``image``."""
+
+    outputs: List[Tensor]
+    gradients: Dict[str, Optional[Tensor]]
+
+
+class SwinTools:
+    """Narrow Swins with random weights that no symmetry makes easy."""
+
+    def arguments(self, **changes) -> dict:
+        narrow = dict(
+            embed_dims=16,
+            num_heads=(1, 2, 4, 8),
+            depths=(2, 2, 2, 2),
+            window_size=7,
+            drop_path_rate=0.0,
+        )
+        return {**narrow, **changes}
+
+    def build(self, seed: int = 0, **changes) -> Dr2SwinTransformer:
+        return self.randomise(Dr2SwinTransformer(**self.arguments(**changes)), seed)
+
+    def plain(self, weights: Optional[nn.Module] = None, **changes) -> SwinTransformer:
+        """mmdet's backbone, with the weights of another one where there is one."""
+        model = self.randomise(SwinTransformer(**self.arguments(**changes)))
+        if weights is not None:
+            state = weights.state_dict()
+            wanted = model.state_dict().keys()
+            model.load_state_dict({key: state[key] for key in wanted})
+        return model
+
+    def randomise(self, model: nn.Module, seed: int = 0) -> nn.Module:
+        """Every parameter away from zero: bias tables, norms and biases too."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                noise = torch.randn(parameter.shape, generator=generator)
+                if 'bias_table' in name or 'pos_embed' in name:
+                    parameter.copy_(noise * 0.5)
+                elif parameter.dim() == 1:
+                    parameter.copy_(noise * 0.1 + (name.endswith('weight')))
+                else:
+                    fan_in = parameter[0].numel()
+                    parameter.copy_(noise / fan_in**0.5)
+        return model
+
+    def image(self, height: int = 96, width: int = 80, batch: int = 1) -> Tensor:
+        generator = torch.Generator().manual_seed(height * 1000 + width)
+        return torch.randn(batch, 3, height, width, generator=generator)
+
+    def step(
+        self, forward: Callable[[Tensor], Sequence[Tensor]], model, image: Tensor
+    ) -> Step:
+        """One forward and backward pass, from the same random state every time."""
+        model.zero_grad(set_to_none=True)
+        image = image.detach().clone().requires_grad_()
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            outputs = forward(image)
+        generator = torch.Generator().manual_seed(11)
+        loss = 0.0
+        for output in outputs:
+            weight = torch.randn(output.shape, generator=generator)
+            loss = loss + (output * weight.to(output.dtype)).mean()
+        loss.backward()
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        gradients['image'] = image.grad
+        return Step([output.detach() for output in outputs], gradients)
+
+    def assert_bitwise_equal(self, one: Step, other: Step) -> None:
+        assert one.gradients.keys() == other.gradients.keys()
+        assert len(one.outputs) == len(other.outputs)
+        for a, b in zip(one.outputs, other.outputs):
+            assert torch.equal(a, b)
+        for name, gradient in one.gradients.items():
+            if gradient is None or other.gradients[name] is None:
+                assert gradient is other.gradients[name], name
+            else:
+                assert torch.equal(gradient, other.gradients[name]), name
+
+    def relative_error(self, one: Step, other: Step) -> float:
+        """Norm of the difference of all gradients over the norm of ``other``'s."""
+        difference = reference = 0.0
+        for name, gradient in other.gradients.items():
+            mine = one.gradients[name].double()
+            difference += float((mine - gradient.double()).square().sum())
+            reference += float(gradient.double().square().sum())
+        return (difference / reference) ** 0.5
+
+    def by_hand(
+        self, model: SwinTransformer, image: Tensor, run_stage: StageFunction
+    ) -> List[Tensor]:
+        """The backbone on mmdet's own modules, its stages run by ``run_stage``.
+
+        Nothing of dr2net_mm is called: a block's two residual functions are its
+        attention behind norm1, and its feed-forward network behind norm2 without
+        the identity that mmcv adds.
+        """
+        x, size = model.patch_embed(image)
+        if model.use_abs_pos_embed:
+            x = x + model.absolute_pos_embed
+        x = model.drop_after_pos(x)
+        outputs = []
+        for i, stage in enumerate(model.stages):
+            functions: List[ResidualFunction] = []
+            for block in stage.blocks:
+                functions += [
+                    lambda x, block=block, size=size: block.attn(block.norm1(x), size),
+                    lambda x, block=block: block.ffn(
+                        block.norm2(x), identity=torch.zeros_like(x)
+                    ),
+                ]
+            x = run_stage(x, functions)
+            if i in model.out_indices:
+                normed = getattr(model, f'norm{i}')(x)
+                maps = normed.view(len(x), *size, model.num_features[i])
+                outputs.append(maps.permute(0, 3, 1, 2))
+            if stage.downsample is not None:
+                x, size = stage.downsample(x, size)
+        return outputs
+
+    def family(
+        self,
+        alpha: float,
+        beta: float,
+        transform: Callable[[Tensor], Tensor] = lambda x: x,
+        fusion: str = 'last',
+    ) -> StageFunction:
+        """The equations of a stage, one line each; ``transform`` sees every x_i."""
+
+        def run_stage(x: Tensor, functions: Sequence[ResidualFunction]) -> Tensor:
+            x = transform(x)
+            y = beta * x
+            for function in functions:
+                x, y = transform(function(x) + alpha * x + y), beta * x
+            return x if fusion == 'last' else (x + y) / 2
+
+        return run_stage
+
+
+@pytest.fixture(scope='session')
+def swin() -> SwinTools:
+    return SwinTools()
