@@ -41,10 +41,10 @@ def test_a_gradient_that_is_not_finite_is_no_small_error():
 
 
 @pytest.mark.parametrize('amp', [None, 'bf16'])
-@pytest.mark.parametrize('cell', [(1, 0.1), (1, 0), (0.3, 0.7), (0, 1)])
-def test_exact_arithmetic_has_no_gradient_error(cell, amp):
+def test_exact_arithmetic_has_no_gradient_error(amp):
     probe = GradientErrorProbe(TINY, 'exact', SIZE, amp=amp)
-    assert probe.measure(*cell) == ((0.0, 0.0, 0.0), 'ok')
+    for cell in ((1, 0.1), (1, 0), (0.3, 0.7), (0, 1)):
+        assert probe.measure(*cell) == ((0.0, 0.0, 0.0), 'ok')
 
 
 def test_the_error_of_float_arithmetic_shrinks_along_the_schedule():
@@ -59,8 +59,9 @@ def test_the_error_of_float_arithmetic_shrinks_along_the_schedule():
 
 def test_an_error_repeats_with_its_seed_and_leaves_the_random_state_alone():
     state = torch.get_rng_state()
+    small = named_backbone('swin-t', depths=(1, 1, 1, 1), width=24)
     first, second = (
-        GradientErrorProbe(TINY, 'float', SIZE, seed=3).measure(0.7, 0.4)
+        GradientErrorProbe(small, 'float', SIZE, seed=3).measure(0.7, 0.4)
         for _ in range(2)
     )
     assert first == second

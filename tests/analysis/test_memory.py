@@ -56,9 +56,9 @@ def allocations_of_a_step(model, image):
     return forward, rest
 
 
-@pytest.mark.parametrize('size', [(224, 224), (203, 260)])
 @pytest.mark.parametrize('mode', MODES)
-def test_the_count_on_meta_tensors_is_what_the_cpu_allocates(mode, size):
+def test_the_count_on_meta_tensors_is_what_the_cpu_allocates(mode):
+    size = (187, 228)  # windows and patches need padding
     model = build_backbone(mode_backbone(SMALL, mode))
     # First on the CPU: what is cached per image size is allocated in this step.
     forward, rest = allocations_of_a_step(model, torch.randn(2, 3, *size))
