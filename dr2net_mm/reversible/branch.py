@@ -1,6 +1,6 @@
 """Residual branches and the pieces of a stream that they are evaluated on."""
 
-from typing import Any, Callable, Iterable, List, Optional, Sequence, Union
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,20 @@ class Branch:
     def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
         """F on one piece: a tensor of the shape of ``x``."""
         raise NotImplementedError
+
+
+class TokenCost(NamedTuple):
+    """Costs of a branch for each token of C numbers.
+
+    Attributes:
+        kept_values: Numbers kept from the forward to the backward pass if stored.
+        transient_values: Numbers held at the peak of evaluating and differentiating.
+        multiply_adds: Multiply-adds of one evaluation.
+    """
+
+    kept_values: int
+    transient_values: int
+    multiply_adds: int
 
 
 def unique_parameters(modules: Iterable[nn.Module]) -> List[nn.Parameter]:

@@ -34,6 +34,10 @@ class DualResidualOptions:
         chunk: How many tokens a residual branch is evaluated on at a time:
             ``'auto'``, a number, or None for all of them at once. Fewer tokens
             take less memory and, below some thousand, more time.
+        memory_budget: How much memory the backbone's activations may take: bytes (an
+            int), or a share of conventional training (a float in (0, 1]). Steps whose
+            activations fit are stored, which saves time; the rest is reconstructed.
+            None stores nothing. Gradients do not depend on it.
         verify: Compare a checksum of every reconstructed stream with the one taken
             in the forward pass and name the first that differs. For debugging:
             it costs a pass over memory and a synchronisation at every branch.
@@ -49,6 +53,7 @@ class DualResidualOptions:
     fusion: str = 'last'
     fraction_bits: int = 16
     chunk: Union[None, int, str] = 'auto'
+    memory_budget: Union[None, int, float] = None
     verify: bool = False
 
     def __post_init__(self) -> None:
@@ -73,11 +78,29 @@ class DualResidualOptions:
                 "chunk must be 'auto', None or a positive number of tokens, got "
                 f'{chunk!r}.'
             )
+        self._check_budget()
         self.check_reversible(self.beta)
         if self.verify and self.arithmetic == 'float':
             raise ValueError(
                 "verify=True needs arithmetic='exact': float reconstruction never "
                 'is bit-exact. tools/analysis/gradient_error.py measures its error.'
+            )
+
+    def _check_budget(self) -> None:
+        budget = self.memory_budget
+        if budget is None:
+            return
+        share = isinstance(budget, float) and 0 < budget <= 1
+        count = isinstance(budget, int) and not isinstance(budget, bool) and budget >= 0
+        if not (share or count):
+            raise ValueError(
+                'memory_budget must be None, a number of bytes (int) or a share of '
+                f'conventional training (float in (0, 1]), got {budget!r}.'
+            )
+        if self.backprop == 'stored':
+            raise ValueError(
+                "memory_budget needs backprop='reversible': backprop='stored' keeps "
+                'every activation.'
             )
 
     def check_reversible(self, beta: float) -> None:

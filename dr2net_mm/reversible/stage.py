@@ -46,6 +46,7 @@ class DualResidualStage:
         alpha: float,
         beta: float,
         head: Optional[Head] = None,
+        stored: Optional[Sequence[bool]] = None,
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage.
 
@@ -58,6 +59,10 @@ class DualResidualStage:
             beta: Coefficient β in [0, 1]; in exact arithmetic it is rounded to a
                 multiple of 2**-16.
             head: Fusion and what follows; by default the fusion of the options.
+
+            stored: For each branch, whether the reversible backward finds its
+                activations stored; by default none does. It changes memory and time
+                and nothing else.
 
         Returns:
             The outputs of the head; one tensor by default.
@@ -90,7 +95,9 @@ class DualResidualStage:
             with autocast.replayed():
                 outputs = run_stored(x, branches, head, arithmetics, self.monitor)
         else:
-            outputs = self._run_reversible(x, branches, head, arithmetics, autocast)
+            outputs = self._run_reversible(
+                x, branches, head, arithmetics, autocast, stored
+            )
         self.monitor.finish()
         return outputs
 
@@ -115,10 +122,12 @@ class DualResidualStage:
         head: Head,
         arithmetics: Sequence[Arithmetic],
         autocast: AutocastState,
+        stored: Optional[Sequence[bool]],
     ) -> Tuple[Tensor, ...]:
         tape = Tape(self.name, autocast, self.options.verify)
         token = Enter.apply(x0, tape, arithmetics[0], self.monitor)
-        for branch, arithmetic in zip(branches, arithmetics[1:]):
+        stored = stored or [False] * len(branches)
+        for branch, arithmetic, keep in zip(branches, arithmetics[1:], stored):
             parameters = [p for p in branch.parameters() if p.requires_grad]
             if not parameters and not token.requires_grad:
                 # Nothing at or below this branch needs a gradient.
@@ -127,7 +136,9 @@ class DualResidualStage:
                 )
                 self.monitor.note(largest)
                 continue
-            record = StepRecord(arithmetic, branch, branch.pieces(tape.x), parameters)
+            record = StepRecord(
+                arithmetic, branch, branch.pieces(tape.x), parameters, keep
+            )
             token = Step.apply(token, tape, record, self.monitor, *parameters)
         parameters = [p for p in head.parameters() if p.requires_grad]
         return Leave.apply(token, tape, arithmetics[-1], head, *parameters)

@@ -30,8 +30,8 @@ def branch_step(
 ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
     """Streams after one branch, in the memory of those before it.
 
-    With a record, each piece of the branch is evaluated with gradients enabled and
-    its graph dropped at once: the reconstruction does so too, and the same kernels
+    With a record, each piece of the branch is evaluated with gradients enabled even if
+    its graph is dropped at once: the reconstruction does so too, and the same kernels
     have to run.
 
     Returns:
@@ -48,10 +48,7 @@ def branch_step(
         if record is None:
             f = branch(view, piece, noise)
         else:
-            rng = RngState(x.device)
-            with torch.enable_grad():
-                f = branch(view.requires_grad_(), piece, noise).detach()
-            record.rng.append(None if rng.unchanged() else rng)
+            f = evaluate(record, piece, view)
         check_output(f, view, branch)
         found = arithmetic.add_(y, piece, f, view.detach())
         if found is not None:
@@ -60,6 +57,18 @@ def branch_step(
     if record is not None:
         record.remainder = remainder
     return y, y_next, largest
+
+
+def evaluate(record: StepRecord, piece: Piece, view: Tensor) -> Tensor:
+    """F on the next piece; the record keeps its graph, or the random state for it."""
+    rng = RngState(view.device)
+    with torch.enable_grad():
+        f = record.branch(view.requires_grad_(), piece, record.noise)
+    if record.stored:
+        record.graphs.append((view, f))
+    else:
+        record.rng.append(None if rng.unchanged() else rng)
+    return f.detach()
 
 
 def check_output(f: Tensor, x: Tensor, branch: Branch) -> None:
@@ -92,9 +101,12 @@ def branch_gradients(
     record.remainder = None
     below = arithmetic.stream_gradient_(gx, gy) if needs_input_gradient else None
     totals: List[Optional[Tensor]] = [None] * len(record.parameters)
-    for piece, rng in zip(reversed(record.pieces), reversed(record.rng)):
-        view = arithmetic.view(piece.read(x)).requires_grad_()
-        f = replay(tape, record, piece, view, rng)
+    for piece in reversed(record.pieces):
+        if record.stored:
+            view, f = record.graphs.pop()
+        else:
+            view = arithmetic.view(piece.read(x)).requires_grad_()
+            f = replay(tape, record, piece, view)
         arithmetic.subtract_(x_after, piece, f.detach(), view.detach())
         if not f.requires_grad:
             continue
@@ -119,9 +131,9 @@ def replay(
     record: StepRecord,
     piece: Piece,
     view: Tensor,
-    rng: Optional[RngState],
 ) -> Tensor:
-    """Evaluate a branch again on one piece, as in the forward pass."""
+    """Evaluate a branch again on the last piece left, as in the forward pass."""
+    rng = record.rng.pop()
     with torch.enable_grad(), tape.autocast.replayed(), replayed(rng):
         return record.branch(view, piece, record.noise)
 

@@ -1,6 +1,6 @@
 """What a stage keeps between its forward and its backward pass."""
 
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ class StepRecord:
         branch: The residual branch.
         pieces: The pieces that it was evaluated on.
         parameters: Its parameters that get a gradient.
+        stored: Whether to keep the graphs of the branch instead of evaluating it again.
     """
 
     def __init__(
@@ -46,19 +47,22 @@ class StepRecord:
         branch: Branch,
         pieces: Sequence[Piece],
         parameters: Sequence[nn.Parameter],
+        stored: bool,
     ) -> None:
         self.arithmetic = arithmetic
         self.branch = branch
         self.pieces = pieces
         self.parameters = parameters
         self.versions = ParameterVersions(parameters)
+        self.stored = stored
+        self.graphs: List[Tuple[Tensor, Tensor]] = []
         self.noise: Optional[Tensor] = None
         self.rng: List[Optional[RngState]] = []
         self.remainder: Any = None
         self.checksum: Optional[Tensor] = None
 
     def nbytes(self) -> int:
-        """Bytes kept, apart from parameters and what stages cache per size."""
+        """Bytes kept, apart from parameters, graphs and what is cached per size."""
         kept = [self.noise, self.remainder]
         total = sum(tensor.nbytes for tensor in kept if tensor is not None)
         return total + sum(state.nbytes() for state in self.rng if state is not None)

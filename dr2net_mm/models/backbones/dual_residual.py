@@ -1,6 +1,6 @@
 """What every dual-residual backbone shares."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,13 @@ from dr2net_mm.reversible import (
     Head,
     check_coefficients,
 )
+from dr2net_mm.reversible.coefficients import BETA_BITS, beta_numerator
+from dr2net_mm.reversible.fixed_point import Ratio
 from dr2net_mm.reversible.head import HeadFunction
+from dr2net_mm.reversible.plan import Plan, StageCost, make_plan
+
+#: Input sizes whose storage plans are remembered.
+MAX_PLANS = 1024
 
 
 class DualResidualState(nn.Module):
@@ -101,6 +107,7 @@ class DualResidualBackbone:
             )
         self.dual_residual_options = made
         self.dual_residual = DualResidualState(made.alpha, made.beta)
+        self._storage_plans: Dict[Tuple, Plan] = {}
         self._dual_residual_stages = [
             DualResidualStage(f'{type(self).__name__} stage {i + 1}', made)
             for i in range(stages)
@@ -136,6 +143,32 @@ class DualResidualBackbone:
         for stage in self._dual_residual_stages:
             stage.monitor.check()
 
+    def remainder_bits(self) -> int:
+        """Bits that a β-step keeps for each number of a stream."""
+        if self.dual_residual_options.arithmetic == 'float':
+            return 0
+        ratio = Ratio(beta_numerator(self.beta), BETA_BITS)
+        return ratio.remainder_width if ratio.numerator else 32
+
+    def _storage_plan(
+        self, key: Tuple, stage_costs: Callable[[], List[StageCost]]
+    ) -> Optional[Plan]:
+        """Which steps are stored for inputs of one kind, see ``memory_budget``.
+
+        Args:
+            key: What the costs depend on, apart from the coefficients.
+            stage_costs: Called where there is no plan for the key yet.
+        """
+        budget = self.dual_residual_options.memory_budget
+        if budget is None or not torch.is_grad_enabled():
+            return None
+        key = (*key, self.remainder_bits())
+        if key not in self._storage_plans:
+            if len(self._storage_plans) >= MAX_PLANS:
+                self._storage_plans.clear()
+            self._storage_plans[key] = make_plan(stage_costs(), budget)
+        return self._storage_plans[key]
+
     def _run_stage(
         self,
         stage: int,
@@ -143,6 +176,7 @@ class DualResidualBackbone:
         branches: Sequence[Branch],
         head: HeadFunction,
         head_modules: Sequence[nn.Module],
+        plan: Optional[Plan] = None,
     ) -> Sequence[Tensor]:
         """Outputs of ``head`` on the fused streams after the branches of a stage."""
         return self._dual_residual_stages[stage](
@@ -151,6 +185,7 @@ class DualResidualBackbone:
             self.alpha,
             self.beta,
             Head(self.dual_residual_options.fusion, head, head_modules),
+            None if plan is None else plan[stage],
         )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dr2net_mm.models.branches import FeedForwardBranch, WindowAttentionBranch
 from dr2net_mm.reversible import Branch
+from dr2net_mm.reversible.plan import StageCost, step_cost
 
 from .dual_residual import DualResidualBackbone
 
@@ -61,6 +62,9 @@ class Dr2SwinTransformer(DualResidualBackbone, SwinTransformer):
             Tensors [B, C_i, H_i, W_i].
         """
         x, size = self._embed(x)
+        plan = self._storage_plan(
+            (x.shape[0], *size), lambda: self.stage_costs(x.shape[0], size)
+        )
         outs = []
         for i, stage in enumerate(self.stages):
             outputs = self._run_stage(
@@ -69,6 +73,7 @@ class Dr2SwinTransformer(DualResidualBackbone, SwinTransformer):
                 self._branches(stage, size),
                 lambda fused, i=i, size=size: self._finish_stage(i, fused, size),
                 self._finishing_modules(i),
+                plan,
             )
             if i in self.out_indices:
                 outs.append(outputs[0])
@@ -104,6 +109,33 @@ class Dr2SwinTransformer(DualResidualBackbone, SwinTransformer):
                 FeedForwardBranch(block.norm2, block.ffn, chunk),
             ]
         return branches
+
+    def stage_costs(self, batch: int, size: GridSize) -> List[StageCost]:
+        """Memory and work of each stage.
+
+        Args:
+            batch: Number of images.
+            size: Height and width of the token grid of the first stage.
+        """
+        costs = []
+        for i, stage in enumerate(self.stages):
+            tokens, channels = batch * size[0] * size[1], self.num_features[i]
+            steps = []
+            for branch in self._branches(stage, size):
+                steps.append(
+                    step_cost(
+                        tokens,
+                        channels,
+                        branch.cost(channels),
+                        self.remainder_bits(),
+                        branch.piece_tokens(tokens, channels),
+                    )
+                )
+            stream = 4 * tokens * channels
+            costs.append(StageCost(stream, stream * (i in self.out_indices), steps))
+            if stage.downsample is not None:
+                size = merged_size(stage.downsample, size)
+        return costs
 
     def _finish_stage(self, i: int, x: Tensor, size: GridSize) -> Tuple[Tensor, ...]:
         """Feature map of a stage, if it is wanted, and the input of the next one."""

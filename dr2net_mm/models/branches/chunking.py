@@ -2,8 +2,6 @@
 
 from typing import Optional, Union
 
-from torch import Tensor
-
 #: Bytes of activations of one branch below which cutting it saves nothing.
 SMALLEST_BUDGET = 32 * 2**20
 
@@ -11,7 +9,7 @@ _BYTES_PER_VALUE = 4
 
 
 def tokens_per_piece(
-    chunk: Union[None, int, str], stream: Tensor, values_per_token: int
+    chunk: Union[None, int, str], tokens: int, channels: int, values_per_token: int
 ) -> Optional[int]:
     """Tokens of a piece of a branch, or None for all of them.
 
@@ -20,14 +18,14 @@ def tokens_per_piece(
 
     Args:
         chunk: The option of :class:`dr2net_mm.reversible.DualResidualOptions`.
-        stream: Stream [..., C].
-        values_per_token: Numbers that the branch keeps for a token while it is
+        tokens: Tokens of the stream.
+        channels: Numbers of a token.
+        values_per_token: Numbers that the branch holds for a token while it is
             differentiated.
     """
     if chunk is None:
         return None
-    tokens = stream.numel() // stream.shape[-1]
     if chunk == 'auto':
-        budget = max(SMALLEST_BUDGET, stream.numel() * _BYTES_PER_VALUE)
+        budget = max(SMALLEST_BUDGET, tokens * channels * _BYTES_PER_VALUE)
         chunk = max(1, budget // (values_per_token * _BYTES_PER_VALUE))
     return None if chunk >= tokens else chunk

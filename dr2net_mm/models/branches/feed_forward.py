@@ -5,7 +5,7 @@ from typing import List, Optional, Sequence, Union
 from torch import Tensor, nn
 
 from dr2net_mm.reversible import WHOLE, Branch, Piece, drop_path_scale
-from dr2net_mm.reversible.branch import unique_parameters
+from dr2net_mm.reversible.branch import TokenCost, unique_parameters
 
 from .chunking import tokens_per_piece
 from .drop_path import drop_prob_of, scale_tokens
@@ -30,11 +30,26 @@ class FeedForwardBranch(Branch):
     def parameters(self) -> List[nn.Parameter]:
         return unique_parameters((self.norm, self.ffn))
 
+    def cost(self, channels: int) -> TokenCost:
+        """What the branch costs for each token."""
+        hidden = self.ffn.feedforward_channels
+        return TokenCost(
+            # The stream, its norm, the output; both sides of the activation.
+            kept_values=3 * channels + 2 * hidden,
+            # Also the gradients of the hidden layer.
+            transient_values=2 * channels + 4 * hidden,
+            multiply_adds=2 * channels * hidden,
+        )
+
+    def piece_tokens(self, tokens: int, channels: int) -> Optional[int]:
+        """Most tokens of a piece, None for all."""
+        values = self.cost(channels).transient_values
+        return tokens_per_piece(self.chunk, tokens, channels, values)
+
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
         """Runs of tokens."""
-        # Norm, both sides of the activation, and the gradients of these.
-        values = 2 * stream.shape[-1] + 4 * self.ffn.feedforward_channels
-        size = tokens_per_piece(self.chunk, stream, values)
+        channels = stream.shape[-1]
+        size = self.piece_tokens(stream.numel() // channels, channels)
         if size is None:
             return WHOLE
         tokens = stream.numel() // stream.shape[-1]

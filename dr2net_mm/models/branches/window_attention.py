@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dr2net_mm.reversible import Branch, Piece, drop_path_scale
-from dr2net_mm.reversible.branch import unique_parameters
+from dr2net_mm.reversible.branch import TokenCost, unique_parameters
 
 from .chunking import tokens_per_piece
 from .drop_path import drop_prob_of, scale_tokens
@@ -47,13 +47,29 @@ class WindowAttentionBranch(Branch):
     def parameters(self) -> List[nn.Parameter]:
         return unique_parameters((self.norm, self.attention))
 
+    def cost(self, channels: int) -> TokenCost:
+        """What the branch costs for each token."""
+        places = self.attention.window_size**2
+        weights = self.attention.w_msa.num_heads * places
+        return TokenCost(
+            # The stream, its norm, q, k, v, the scaled q and k, the output before and
+            # after its projection; the attention weights.
+            kept_values=9 * channels + weights,
+            # Also the logits and the gradients of both.
+            transient_values=10 * channels + 4 * weights,
+            multiply_adds=4 * channels**2 + 2 * places * channels,
+        )
+
+    def piece_tokens(self, tokens: int, channels: int) -> Optional[int]:
+        """Most tokens of a piece, None for all."""
+        values = self.cost(channels).transient_values
+        return tokens_per_piece(self.chunk, tokens, channels, values)
+
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
         """Groups of windows."""
-        msa = self.attention.w_msa
         places = self.attention.window_size**2
-        # Norm, q, k, v, output and projection; logits, weights and their gradients.
-        values = 10 * stream.shape[-1] + 4 * msa.num_heads * places
-        size = tokens_per_piece(self.chunk, stream, values)
+        channels = stream.shape[-1]
+        size = self.piece_tokens(stream.numel() // channels, channels)
         return window_pieces(
             stream.shape[0],
             self.size,
