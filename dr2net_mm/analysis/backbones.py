@@ -3,7 +3,7 @@
 from typing import Any, Dict, Optional, Sequence
 
 from dr2net_mm.utils.config_checks import load_config
-from dr2net_mm.utils.errors import UserError
+from dr2net_mm.utils.errors import UserError, describe
 
 BACKBONES: Dict[str, Dict[str, Any]] = {
     'swin-t': dict(
@@ -142,11 +142,21 @@ def reversible_backbone(
 
 
 def build_backbone(backbone: Dict[str, Any]):
-    """Build a backbone from its arguments, in training mode, untouched weights."""
+    """Build a backbone from its arguments, in training mode, untouched weights.
+
+    Raises:
+        UserError: if its class refuses the arguments.
+    """
     from mmengine.registry import MODELS
 
     import dr2net_mm  # noqa: F401 - registers our classes
 
-    model = MODELS.build(dict(backbone))
+    try:
+        model = MODELS.build(dict(backbone))
+    except Exception as error:
+        reason = describe(error)
+        if reason is None:
+            raise
+        raise UserError(reason) from error
     model.train()
     return model

@@ -164,9 +164,16 @@ def run_command(
     body: Callable[[argparse.Namespace], None],
     arguments: Optional[Sequence[str]] = None,
 ) -> NoReturn:
-    """Parse the command line, run `body` on it, and exit."""
+    """Parse the command line, run `body` on it, and exit.
+
+    Input that cannot be used is a UserError; any other error keeps its traceback.
+    """
     options = parser.parse_args(arguments)
     warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
-    sys.exit(
-        run_tool(parser.prog, lambda: body(options), show_traceback=options.traceback)
+    status = run_tool(
+        parser.prog,
+        lambda: body(options),
+        started=lambda: True,
+        show_traceback=options.traceback,
     )
+    sys.exit(status)

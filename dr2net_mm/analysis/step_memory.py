@@ -7,6 +7,8 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
+from dr2net_mm.utils.errors import UserError
+
 from .cuda_autocast import CudaAutocast
 from .storage_meter import StorageMeter
 
@@ -80,8 +82,8 @@ def measure_step(
         amp: dtype of autocast, by CUDA's rules; None for no autocast.
 
     Raises:
-        ValueError: if a parameter is not on the meta device, or no output requires
-            a gradient.
+        ValueError: if a parameter is not on the meta device.
+        UserError: if no output requires a gradient.
     """
     for name, parameter in model.named_parameters():
         if parameter.device.type != 'meta':
@@ -104,7 +106,7 @@ def measure_step(
         losses = [leaf.sum() for leaf in _differentiable(outputs)]
         del outputs
         if not losses:
-            raise ValueError(
+            raise UserError(
                 'no output of the model requires a gradient; unfreeze some stage'
             )
         torch.autograd.backward(losses)

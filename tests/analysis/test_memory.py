@@ -17,6 +17,7 @@ from dr2net_mm.analysis.memory import (
     mode_backbone,
 )
 from dr2net_mm.analysis.step_memory import measure_step
+from dr2net_mm.utils.errors import UserError
 
 SMALL = dict(
     type='SwinTransformer',
@@ -116,7 +117,7 @@ def test_a_model_that_is_not_on_the_meta_device_is_refused():
 
 def test_a_model_without_a_differentiable_output_is_refused():
     model = torch.nn.Linear(2, 2, device='meta').requires_grad_(False)
-    with pytest.raises(ValueError, match='requires a gradient'):
+    with pytest.raises(UserError, match='requires a gradient'):
         measure_step(model, torch.empty(1, 2, device='meta'))
 
 
@@ -166,6 +167,25 @@ def test_the_command_takes_the_backbone_of_a_config(tmp_path, capsys):
 )
 def test_bad_input_is_answered_by_one_line(arguments, message, capsys):
     assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ("type='ResNet'", "type 'ResNet' cannot be analysed; accepted: Swin"),
+        ('depth=50', "unexpected keyword argument 'depth'"),
+        ('dual_residual=dict(gamma=1)', "no option 'gamma'"),
+        ('frozen_stages=4', 'no output of the model requires a gradient'),
+    ],
+)
+def test_a_config_that_does_not_fit_is_answered_by_one_line(
+    changes, message, tmp_path, capsys
+):
+    config = tmp_path / 'config.py'
+    config.write_text(f'model = dict(backbone={SMALL!r} | dict({changes}))')
+    assert run(str(config), '--img-size', '64') == 2
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1
 

@@ -1,6 +1,11 @@
 """Measure the gradient error of reversible backpropagation (the paper's Fig. 3)."""
 
-from dr2net_mm.analysis.gradient_error import main
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from dr2net_mm.analysis.gradient_error import main  # noqa: E402
 
 if __name__ == '__main__':
     main()

@@ -1,6 +1,11 @@
 """Count the memory of a backbone's training step, without a GPU."""
 
-from dr2net_mm.analysis.memory import main
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from dr2net_mm.analysis.memory import main  # noqa: E402
 
 if __name__ == '__main__':
     main()
