@@ -70,6 +70,15 @@ _dr2net_step() {
     echo "setup_env: $what: done in $((SECONDS - started)) s"
 }
 
+_dr2net_headless_opencv() {
+    local python=$1/bin/python version
+    version=$("$python" -c 'from importlib.metadata import version
+print(version("opencv-python"))') || return 1
+    "$python" -m pip uninstall -y opencv-python opencv-contrib-python &&
+        "$python" -m pip install --no-input --no-deps \
+            "opencv-contrib-python-headless==$version"
+}
+
 _dr2net_install() {
     local root=$1 env=$2 python=$3 kind=$4
     local constraints=$root/requirements/constraints.txt
@@ -95,6 +104,13 @@ _dr2net_install() {
     fi
     _dr2net_step "install the rest" $pip -c "$constraints" -r "$root/requirements.txt" \
         -r "$root/requirements/tests.txt" || return 1
+    if ! "$env/bin/python" -c 'import ctypes
+for name in ("libGL.so.1", "libgthread-2.0.so.0"):
+    ctypes.CDLL(name)' 2>/dev/null; then
+        # What OpenCV needs to open windows is part of a desktop, not of a server.
+        _dr2net_step "replace OpenCV by its build without windows" \
+            _dr2net_headless_opencv "$env" || return 1
+    fi
     _dr2net_step "import everything" "$env/bin/python" -c '
 import os, sys
 sys.path.insert(0, sys.argv[1])

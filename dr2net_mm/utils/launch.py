@@ -97,11 +97,20 @@ def base_config(args: argparse.Namespace) -> Config:
 
 
 def _latest_checkpoint(work_dir: str) -> Optional[str]:
-    """Checkpoint that ``last_checkpoint`` names, also after the folder was moved."""
+    """Checkpoint that ``last_checkpoint`` names, also after the folder was moved.
+
+    A run that was killed before it wrote that record leaves whole checkpoints, since
+    they are written atomically: then the newest of them.
+    """
     record = Path(work_dir) / 'last_checkpoint'
     recorded = record.read_text().strip() if record.is_file() else ''
     if not recorded:
-        return None
+        found = [
+            *Path(work_dir).glob('epoch_*.pth'),
+            *Path(work_dir).glob('iter_*.pth'),
+        ]
+        newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+        return None if newest is None else str(newest)
     for candidate in (recorded, str(Path(work_dir) / Path(recorded).name)):
         if os.path.isfile(candidate):
             return candidate

@@ -25,6 +25,13 @@ def test_resume_goes_on_from_the_last_checkpoint(toy_run, train, capfd):
     assert load(toy_run.work_dir / 'epoch_2.pth')['meta']['iter'] == 4
 
 
+def test_resume_finds_a_checkpoint_that_was_not_recorded(toy_run, train):
+    assert train(toy_run) == 0
+    (toy_run.work_dir / 'last_checkpoint').write_text('')
+    assert train(toy_run, '--resume', '--cfg-options', 'train_cfg.max_epochs=2') == 0
+    assert load(toy_run.work_dir / 'epoch_2.pth')['meta']['iter'] == 4
+
+
 def test_resume_finds_the_checkpoint_of_a_work_dir_that_was_moved(toy_run, train):
     assert train(toy_run) == 0
     moved = toy_run.folder / 'moved'
