@@ -71,6 +71,19 @@ def test_gradients_are_the_stored_ones_in_pieces_of_any_size(swin, chunk, amp):
     swin.assert_bitwise_equal(found, wanted)
 
 
+@pytest.mark.parametrize('memory_budget', [0, 10**5, 0.3, 0.6, 1.0, 10**9])
+def test_gradients_are_the_stored_ones_under_any_memory_budget(swin, memory_budget):
+    image = swin.image(52, 64, batch=2)
+    steps = []
+    for options in (
+        dict(memory_budget=memory_budget, chunk=60),
+        dict(backprop='stored', chunk=60),
+    ):
+        model = swin.build(**DROPS, dual_residual=options)
+        steps.append(swin.step(model, model, image))
+    swin.assert_bitwise_equal(*steps)
+
+
 @pytest.mark.parametrize('rate', sorted(DROPS))
 def test_each_kind_of_dropout_is_replayed_and_changes_the_gradients(swin, rate):
     arguments = dict(depths=(2, 2, 2, 2), **{**dict.fromkeys(DROPS, 0.0), rate: 0.4})
