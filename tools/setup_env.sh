@@ -90,7 +90,8 @@ _dr2net_install() {
         _dr2net_step "install torch for CUDA" \
             $pip -c "$gpu" 'setuptools<81' wheel numpy torch torchvision || return 1
         _dr2net_step "install openmim" $pip -c "$gpu" openmim || return 1
-        _dr2net_step "install MMCV (prebuilt)" "$env/bin/mim" install mmcv==2.1.0 ||
+        _dr2net_step "install MMCV (prebuilt)" \
+            env PIP_CONSTRAINT="$gpu" "$env/bin/mim" install mmcv==2.1.0 ||
             return 1
         constraints=$gpu
     else
