@@ -25,6 +25,10 @@ step '1/4 environment'
 . tools/setup_env.sh
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 
+# Threads that wait sleep: on a machine that does other work too, spinning ones cost the
+# training several times its own time.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+
 step '2/4 images'
 python tools/data/deepforest_to_coco.py
 

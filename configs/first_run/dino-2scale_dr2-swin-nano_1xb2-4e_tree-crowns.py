@@ -114,7 +114,7 @@ test_evaluator = val_evaluator
 
 # Random weights: the backbone learns at the full rate.
 optim_wrapper = dict(
-    optimizer=dict(lr=5e-4),
+    optimizer=dict(lr=4e-4),
     paramwise_cfg=None,
 )
 train_cfg = dict(max_epochs=4)
