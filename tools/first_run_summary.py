@@ -119,7 +119,8 @@ def describe_gradient_error(backbone: dict, image_size: tuple) -> str:
             for row in rows
         ],
     )
-    return f'{table}\n(reversible against stored activations, random weights, fp32)'
+    return f'{table}\n(reversible against stored activations, random weights, fp32; the error of '
+        'float grows with depth)'
 
 
 def draw_detections(config: Config, checkpoint: Path, picture: Path) -> str:
@@ -158,7 +159,7 @@ def typical_image(annotation_file: Path) -> tuple[str, list[tuple]]:
     return chosen['file_name'], boxes[chosen['id']]
 
 
-def describe_files(training: Training, work_dir: Path, picture: Path) -> str:
+def describe_files(training: Training, picture: Path) -> str:
     """Where things lie and what to type next."""
     config = training.config_file
     return f"""Files
@@ -170,8 +171,8 @@ def describe_files(training: Training, work_dir: Path, picture: Path) -> str:
 What to type next
   . tools/setup_env.sh
   python tools/test.py {config} {training.checkpoint}
-  python tools/train.py {config} --work-dir {work_dir} --resume \\
-      --cfg-options train_cfg.max_epochs=8
+  bash tools/first_run.sh --work-dir work_dirs/longer \\
+      --cfg-options train_cfg.max_epochs=12
   python tools/analysis/memory.py --backbone swin-t --img-size 1024 --batch 2
   python tools/analysis/plot_schedule.py {config}
 Your own config: three lines, see README.md."""
@@ -187,13 +188,16 @@ def summarize(options: Namespace) -> None:
     backbone = config_backbone(str(training.config_file))
     size = tuple(config.image_size)
     picture = options.work_dir / 'detections.png'
-    print(describe_log(training.log), end='\n\n')
+    print(describe_log(training.log))
+    if 'init_cfg' not in config.model.backbone and config.load_from is None:
+        print('The weights were random at the start; nothing pretrained was used.')
+    print()
     batch = config.train_dataloader.batch_size
     print(describe_memory(backbone, size, batch), end='\n\n')
     print(describe_gradient_error(backbone, size), end='\n\n')
     drawn = draw_detections(config, training.checkpoint, picture)
     print(f'Picture of {drawn}', end='\n\n')
-    print(describe_files(training, options.work_dir, picture))
+    print(describe_files(training, picture))
 
 
 def main() -> None:
