@@ -16,14 +16,15 @@ from typing import Any, Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from . import fixed_point
+from . import fixed_point, fused
 from .branch import Piece
 from .coefficients import BETA_BITS, beta_numerator
 from .options import DualResidualOptions
 
-#: Elements handled at a time by elementwise work on whole streams, so that its
-#: temporaries stay small.
-SLICE = 1 << 20
+#: Elements handled at a time by elementwise work on whole streams: few enough on the
+#: CPU for its cache, many enough elsewhere to keep a device busy.
+CPU_SLICE = 1 << 16
+DEVICE_SLICE = 1 << 22
 
 #: First magnitude, in fixed-point units, that an int32 stream cannot hold.
 LIMIT = 2.0**31
@@ -32,11 +33,17 @@ LIMIT = 2.0**31
 GROWTH_BITS = 6
 
 
+def slice_size(tensor: Tensor) -> int:
+    """Elements of a slice of a stream."""
+    return CPU_SLICE if tensor.device.type == 'cpu' else DEVICE_SLICE
+
+
 def slices(*tensors: Tensor) -> Iterator[Tuple[Tensor, ...]]:
     """Flat slices of contiguous tensors of equal size, together."""
     flat = [tensor.view(-1) for tensor in tensors]
-    for start in range(0, flat[0].numel(), SLICE):
-        yield tuple(tensor[start : start + SLICE] for tensor in flat)
+    size = slice_size(flat[0])
+    for start in range(0, flat[0].numel(), size):
+        yield tuple(tensor[start : start + size] for tensor in flat)
 
 
 class Arithmetic:
@@ -68,6 +75,8 @@ class Arithmetic:
         differently at the end of a vector, and the result must not depend on how
         a stream is cut into pieces.
         """
+        if self.alpha == 1:
+            return x.to(self.dtype) + f
         return x.to(self.dtype).mul(self.alpha).add_(f)
 
     def stream_gradient_(self, gx: Tensor, gy: Optional[Tensor]) -> Tensor:
@@ -77,6 +86,8 @@ class Arithmetic:
         """
         if gy is None:
             return gx * self.alpha
+        if fused.available(gy, gx):
+            return fused.combine_(gy, gx, self.alpha, self.beta)
         for gx_slice, gy_slice in slices(gx, gy):
             gy_slice.mul_(self.beta).add_(gx_slice * self.alpha)
         return gy
@@ -97,9 +108,9 @@ class FloatArithmetic(Arithmetic):
         largest = magnitude(x) / torch.finfo(self.dtype).max
         return x, x * self.beta, largest
 
-    def view(self, stream: Tensor) -> Tensor:
-        """The stream x_{i-1}, or a piece of it, as a branch sees it (a copy)."""
-        return stream.to(self.branch_dtype, copy=True)
+    def view(self, x: Tensor, piece: Piece) -> Tensor:
+        """A piece of the stream x_{i-1} as a branch sees it (a copy)."""
+        return piece.read(x).to(self.branch_dtype, copy=True)
 
     def value(self, stream: Tensor) -> Tensor:
         """The stream x_i or y_i in full precision (a copy)."""
@@ -160,15 +171,20 @@ class ExactArithmetic(Arithmetic):
         x0 = x0.detach().contiguous()
         x = torch.empty_like(x0, dtype=torch.int32)
         y = torch.empty_like(x)
+        if fused.available(x, x0):
+            return x, y, fused.enter_(x, y, x0, self.scale, self.ratio)
         largest = magnitude(x0)
         for x0_slice, x_slice, y_slice in slices(x0, x, y):
             x_slice.copy_(x0_slice.to(self.dtype).mul(self.scale).round_())
             y_slice.copy_(fixed_point.times(x_slice, self.ratio))
         return x, y, largest * (self.scale / LIMIT)
 
-    def view(self, stream: Tensor) -> Tensor:
-        """The stream x_{i-1}, or a piece of it, as a branch sees it."""
-        view = stream.to(self.dtype).mul_(1.0 / self.scale_before)
+    def view(self, x: Tensor, piece: Piece) -> Tensor:
+        """A piece of the stream x_{i-1} as a branch sees it."""
+        if fused.available(x) and self.dtype == torch.float32:
+            factor = 1.0 / self.scale_before
+            return fused.read(x, piece.index, factor, self.branch_dtype)
+        view = piece.read(x).to(self.dtype).mul_(1.0 / self.scale_before)
         return view.to(self.branch_dtype)
 
     def value(self, stream: Tensor) -> Tensor:
@@ -181,6 +197,8 @@ class ExactArithmetic(Arithmetic):
     def add_(self, y: Tensor, piece: Piece, f: Tensor, x: Tensor) -> Optional[Tensor]:
         """Turn Y_{i-1} into X_i on one piece; returns its largest magnitude over
         the limit."""
+        if fused.available(y, f, x):
+            return fused.increment_(y, piece.index, f, x, self.alpha, self.scale)
         increment = self._integer_increment(f, x)
         before = piece.read(y)
         after = before + increment.to(torch.int32)
@@ -191,19 +209,23 @@ class ExactArithmetic(Arithmetic):
 
     def subtract_(self, x: Tensor, piece: Piece, f: Tensor, x_before: Tensor) -> None:
         """Turn X_i into Y_{i-1} on one piece."""
+        if fused.available(x, f, x_before):
+            coefficients = self.alpha, self.scale
+            fused.increment_(x, piece.index, f, x_before, *coefficients, subtract=True)
+            return
         piece.add_(x, self._integer_increment(f, x_before).to(torch.int32).neg_())
 
     def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Any]:
         """Y_i in the memory of X_{i-1}, and the packed remainders if ``keep``."""
         if self.ratio.numerator == 0:
             return torch.zeros_like(x), (x if keep else None)
-        return x, fixed_point.step_(x, self.ratio, SLICE, keep)
+        return x, fixed_point.step_(x, self.ratio, slice_size(x), keep)
 
     def inverse_beta_step_(self, y: Tensor, remainder: Any) -> Tensor:
         """X_{i-1} in the memory of Y_i."""
         if self.ratio.numerator == 0:
             return remainder
-        return fixed_point.inverse_step_(y, remainder, self.ratio, SLICE)
+        return fixed_point.inverse_step_(y, remainder, self.ratio, slice_size(y))
 
 
 def fraction_bits_of_steps(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dr2net_mm.models.branches import FeedForwardBranch, WindowAttentionBranch
 from dr2net_mm.reversible import Branch
 from dr2net_mm.reversible.plan import StageCost, step_cost
+from dr2net_mm.reversible.replay import AutocastState
 
 from .dual_residual import DualResidualBackbone
 
@@ -62,8 +63,10 @@ class Dr2SwinTransformer(DualResidualBackbone, SwinTransformer):
             Tensors [B, C_i, H_i, W_i].
         """
         x, size = self._embed(x)
+        branch_bytes = 2 if AutocastState(x.device).enabled() else 4
         plan = self._storage_plan(
-            (x.shape[0], *size), lambda: self.stage_costs(x.shape[0], size)
+            (x.shape[0], *size, branch_bytes),
+            lambda: self.stage_costs(x.shape[0], size, branch_bytes),
         )
         outs = []
         for i, stage in enumerate(self.stages):
@@ -110,18 +113,23 @@ class Dr2SwinTransformer(DualResidualBackbone, SwinTransformer):
             ]
         return branches
 
-    def stage_costs(self, batch: int, size: GridSize) -> List[StageCost]:
+    def stage_costs(
+        self, batch: int, size: GridSize, branch_bytes: int = 4
+    ) -> List[StageCost]:
         """Memory and work of each stage.
 
         Args:
             batch: Number of images.
             size: Height and width of the token grid of the first stage.
+            branch_bytes: Bytes of a number within a branch, 2 under autocast.
         """
         costs = []
         for i, stage in enumerate(self.stages):
             tokens, channels = batch * size[0] * size[1], self.num_features[i]
             steps = []
-            for branch in self._branches(stage, size):
+            # mmdet counts the patch embedding as the first frozen stage.
+            branches = self._branches(stage, size) if i >= self.frozen_stages else ()
+            for branch in branches:
                 steps.append(
                     step_cost(
                         tokens,
@@ -129,11 +137,24 @@ class Dr2SwinTransformer(DualResidualBackbone, SwinTransformer):
                         branch.cost(channels),
                         self.remainder_bits(),
                         branch.piece_tokens(tokens, channels),
+                        branch_bytes,
                     )
                 )
             stream = 4 * tokens * channels
-            costs.append(StageCost(stream, stream * (i in self.out_indices), steps))
-            if stage.downsample is not None:
+            wanted, merged = i in self.out_indices, stage.downsample is not None
+            costs.append(
+                StageCost(
+                    stream,
+                    outputs=stream * wanted,
+                    steps=steps,
+                    # Norm and the feature map made of it; the neighbourhoods that are
+                    # merged, their norm, the input of the next stage.
+                    finish=int(stream * (1 + 2 * wanted + 2.5 * merged)),
+                    # What the first norm sees, and the neighbourhoods and their norm.
+                    between=stream * (1 + 2 * merged),
+                )
+            )
+            if merged:
                 size = merged_size(stage.downsample, size)
         return costs
 

@@ -52,9 +52,9 @@ class WindowAttentionBranch(Branch):
         places = self.attention.window_size**2
         weights = self.attention.w_msa.num_heads * places
         return TokenCost(
-            # The stream, its norm, q, k, v, the scaled q and k, the output before and
-            # after its projection; the attention weights.
-            kept_values=9 * channels + weights,
+            # The stream, its norm, q, k, v, the scaled q, the output before and after
+            # its projection; the attention weights.
+            kept_values=8 * channels + weights,
             # Also the logits and the gradients of both.
             transient_values=10 * channels + 4 * weights,
             multiply_adds=4 * channels**2 + 2 * places * channels,
@@ -107,18 +107,37 @@ def window_attention(msa: nn.Module, x: Tensor, context: WindowContext) -> Tenso
         x = padded.index_copy(0, context.places, x)
     qkv = msa.qkv(x).view(windows, places, 3, msa.num_heads, -1)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
-    out = F.scaled_dot_product_attention(
-        q,
-        k,
-        v,
-        attn_mask=attention_bias(msa, context.region).to(q.dtype),
-        dropout_p=msa.attn_drop.p if msa.attn_drop.training else 0.0,
-        scale=msa.scale,
-    )
+    bias = attention_bias(msa, context.region).to(q.dtype)
+    dropout = msa.attn_drop.p if msa.attn_drop.training else 0.0
+    out = dot_product_attention(q, k, v, bias, dropout, msa.scale)
     out = out.transpose(1, 2).reshape(windows * places, channels)
     if context.places is not None:
         out = out.index_select(0, context.places)
     return msa.proj_drop(msa.proj(out))
+
+
+def dot_product_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: float, scale: float
+) -> Tensor:
+    """``dropout(softmax(scale·q·kᵀ + bias))·v``.
+
+    On CUDA a fused kernel does this without the matrix of weights. On the CPU torch
+    has none that gives the bias a gradient, and the way that it falls back to makes
+    more passes over that matrix than this one.
+
+    Args:
+        q, k, v: Tensors [windows, heads, N, C / heads].
+        bias: Tensor [1 or windows, heads, N, N].
+        dropout: Probability to drop a weight.
+        scale: Factor of the logits.
+    """
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, bias, dropout, scale=scale)
+    logits = (q * scale) @ k.transpose(-2, -1)
+    weights = logits.add_(bias).softmax(dim=-1)
+    if dropout:
+        weights = F.dropout(weights, dropout)
+    return weights @ v
 
 
 def attention_bias(msa: nn.Module, region: Optional[Tensor]) -> Tensor:
