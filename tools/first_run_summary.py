@@ -119,8 +119,10 @@ def describe_gradient_error(backbone: dict, image_size: tuple) -> str:
             for row in rows
         ],
     )
-    return f'{table}\n(reversible against stored activations, random weights, fp32; the error of '
-        'float grows with depth)'
+    return (
+        f'{table}\n(reversible against stored activations, random weights, fp32; the '
+        'error of float\narithmetic grows with depth)'
+    )
 
 
 def draw_detections(config: Config, checkpoint: Path, picture: Path) -> str:
