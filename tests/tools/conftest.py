@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Callable, List
@@ -175,6 +176,24 @@ def train() -> Callable[..., int]:
 def evaluate() -> Callable[..., int]:
     """Runs tools/test.py in this process and returns its exit code."""
     return _runner_of('test.py')
+
+
+@pytest.fixture(scope='session')
+def trained_work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work dir of a finished toy run, shared by all tests: not to be changed."""
+    toy = ToyRun(tmp_path_factory.mktemp('trained'))
+    assert _runner_of('train.py')(toy) == 0
+    return toy.work_dir
+
+
+@pytest.fixture
+def checkpoint(toy_run: ToyRun, trained_work_dir: Path) -> Path:
+    """A checkpoint in the toy run's work dir, as a finished run leaves it."""
+    toy_run.work_dir.mkdir()
+    path = toy_run.work_dir / 'epoch_1.pth'
+    shutil.copy(str(trained_work_dir / path.name), str(path))
+    (toy_run.work_dir / 'last_checkpoint').write_text(str(path))
+    return path
 
 
 @pytest.fixture

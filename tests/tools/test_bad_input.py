@@ -6,13 +6,6 @@ import pytest
 import torch
 
 
-@pytest.fixture
-def checkpoint(toy_run, train):
-    """A checkpoint of the toy run."""
-    assert train(toy_run) == 0
-    return toy_run.work_dir / 'epoch_1.pth'
-
-
 def test_a_missing_config_is_named(toy_run, train, error_line):
     toy_run.config.unlink()
     toy_run.config = toy_run.folder / 'absent' / 'toy.py'

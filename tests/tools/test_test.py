@@ -2,15 +2,6 @@
 
 import pickle
 
-import pytest
-
-
-@pytest.fixture
-def checkpoint(toy_run, train):
-    """A checkpoint of the toy run."""
-    assert train(toy_run) == 0
-    return toy_run.work_dir / 'epoch_1.pth'
-
 
 def test_metrics_predictions_and_pictures_are_written(toy_run, evaluate, checkpoint):
     predictions = toy_run.folder / 'predictions.pkl'

@@ -17,23 +17,22 @@ def test_a_run_trains_and_writes_a_whole_checkpoint(toy_run, train):
     assert not [name for name in toy_run.files() if name.endswith('.partial')]
 
 
-def test_resume_goes_on_from_the_last_checkpoint(toy_run, train, capfd):
-    assert train(toy_run) == 0
+def test_resume_goes_on_from_the_last_checkpoint(toy_run, train, checkpoint, capfd):
     assert train(toy_run, '--resume', '--cfg-options', 'train_cfg.max_epochs=2') == 0
     captured = capfd.readouterr()
     assert 'resumed epoch: 1, iter: 2' in captured.out + captured.err
     assert load(toy_run.work_dir / 'epoch_2.pth')['meta']['iter'] == 4
 
 
-def test_resume_finds_a_checkpoint_that_was_not_recorded(toy_run, train):
-    assert train(toy_run) == 0
+def test_resume_finds_a_checkpoint_that_was_not_recorded(toy_run, train, checkpoint):
     (toy_run.work_dir / 'last_checkpoint').write_text('')
     assert train(toy_run, '--resume', '--cfg-options', 'train_cfg.max_epochs=2') == 0
     assert load(toy_run.work_dir / 'epoch_2.pth')['meta']['iter'] == 4
 
 
-def test_resume_finds_the_checkpoint_of_a_work_dir_that_was_moved(toy_run, train):
-    assert train(toy_run) == 0
+def test_resume_finds_the_checkpoint_of_a_work_dir_that_was_moved(
+    toy_run, train, checkpoint
+):
     moved = toy_run.folder / 'moved'
     toy_run.work_dir.rename(moved)
     options = ['--cfg-options', 'train_cfg.max_epochs=2']
@@ -41,25 +40,24 @@ def test_resume_finds_the_checkpoint_of_a_work_dir_that_was_moved(toy_run, train
     assert (moved / 'epoch_2.pth').is_file()
 
 
-def test_resume_without_a_checkpoint_starts_from_load_from(toy_run, train):
-    assert train(toy_run) == 0
-    pretrained = toy_run.work_dir / 'epoch_1.pth'
+def test_resume_without_a_checkpoint_starts_from_load_from(toy_run, train, checkpoint):
     fresh = toy_run.folder / 'fresh'
-    options = [f'load_from={pretrained}', 'optim_wrapper.optimizer.lr=0.0']
+    options = [f'load_from={checkpoint}', 'optim_wrapper.optimizer.lr=0.0']
     assert (
         train(toy_run, '--resume', f'--work-dir={fresh}', '--cfg-options', *options)
         == 0
     )
     name = 'backbone.layer1.0.conv1.weight'
-    before = load(pretrained)['state_dict'][name]
+    before = load(checkpoint)['state_dict'][name]
     assert torch.equal(load(fresh / 'epoch_1.pth')['state_dict'][name], before)
 
 
-def test_finetuning_with_another_number_of_classes_is_allowed(toy_run, train):
-    assert train(toy_run) == 0
+def test_finetuning_with_another_number_of_classes_is_allowed(
+    toy_run, train, checkpoint
+):
     finetuned = toy_run.folder / 'finetuned'
     options = [
-        f'load_from={toy_run.work_dir / "epoch_1.pth"}',
+        f'load_from={checkpoint}',
         'model.bbox_head.num_classes=5',
         # The dataset has no name for the new classes that a validation would report.
         'val_cfg=None',
