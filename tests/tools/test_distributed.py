@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dr2net_mm.utils.distributed import rendezvous_variables
+from dr2net_mm.utils.distributed import (
+    init_gloo_without_accelerator,
+    rendezvous_variables,
+)
 from dr2net_mm.utils.errors import UserError
 
 TOOLS = Path(__file__).resolve().parent.parent.parent / 'tools'
@@ -121,3 +124,22 @@ def test_a_launcher_that_did_not_start_the_process_names_the_script(monkeypatch)
     monkeypatch.delenv('SLURM_PROCID', raising=False)
     with pytest.raises(UserError, match=r'SLURM_PROCID.*tools/slurm_train\.sh'):
         rendezvous_variables('slurm')
+
+
+@without_gpu
+def test_a_taken_port_names_the_variable_that_sets_another(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        variables = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0')
+        variables['MASTER_ADDR'] = '127.0.0.1'
+        variables['MASTER_PORT'] = str(taken.getsockname()[1])
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match='set MASTER_PORT'):
+            init_gloo_without_accelerator('pytorch')
+
+
+def test_without_a_launcher_no_process_group_is_made():
+    assert not init_gloo_without_accelerator('none')
+    assert not torch.distributed.is_initialized()
