@@ -4,7 +4,7 @@ Each needs the library whose class it extends; one that is not installed leaves 
 its backbones and nothing else.
 """
 
-from importlib.util import find_spec
+from dr2net_mm.compat import usable
 
 from .dual_residual import (
     DualResidualBackbone,
@@ -14,7 +14,7 @@ from .dual_residual import (
 
 __all__ = ['DualResidualBackbone', 'DualResidualState', 'dual_residual_backbones']
 
-if find_spec('mmdet') is not None:
+if usable('mmdet'):
     from .swin import Dr2SwinTransformer  # noqa: F401
 
     __all__ += ['Dr2SwinTransformer']
