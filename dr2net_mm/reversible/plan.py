@@ -25,12 +25,15 @@ class StepCost(NamedTuple):
         work: Multiply-adds, and memory traffic in their terms, of one evaluation.
         remainder: Bytes of remainders that its β-step keeps in any case.
         transient: Bytes that its evaluation and gradient take for a while.
+        conventional: Bytes that conventional training keeps for it; None for those
+            that it keeps where it is stored.
     """
 
     kept: int
     work: float
     remainder: int
     transient: int
+    conventional: Optional[int] = None
 
 
 class StageCost(NamedTuple):
@@ -38,13 +41,19 @@ class StageCost(NamedTuple):
 
     Attributes:
         stream: Bytes of one of its streams.
-        outputs: Bytes of its outputs and of what the layers between stages keep.
-        steps: Its branches.
+        outputs: Bytes of its outputs that live until the forward pass is over, such
+            as feature maps.
+        steps: Its branches; none where the stage and all below it are frozen.
+        finish: Bytes that the layers between this stage and the next one hold while
+            they are evaluated, the stage's output as their input included.
+        between: Bytes that these layers keep in conventional training.
     """
 
     stream: int
     outputs: int
     steps: Sequence[StepCost]
+    finish: int = 0
+    between: int = 0
 
 
 Plan = List[List[bool]]
@@ -56,8 +65,9 @@ def step_cost(
     cost: TokenCost,
     remainder_bits: int,
     piece_tokens: Optional[int],
+    branch_bytes: int = 4,
 ) -> StepCost:
-    """Cost of a branch on a stream, at 4 bytes a number.
+    """Cost of a branch on a stream, whose view takes 4 bytes a number.
 
     Args:
         tokens: Tokens of the stream.
@@ -65,39 +75,102 @@ def step_cost(
         cost: Cost of the branch for each token.
         remainder_bits: Bits that its β-step keeps for each number.
         piece_tokens: Most tokens that it is evaluated on at a time; None for all.
+        branch_bytes: Bytes of a number within the branch, 2 under autocast.
     """
+
+    def size(values: int) -> int:
+        return 4 * channels + branch_bytes * (values - channels)
+
+    # Conventional training does not keep the output of a branch: it is not undone.
+    conventional = cost.kept_values - channels
     return StepCost(
-        kept=4 * cost.kept_values * tokens,
+        kept=size(cost.kept_values) * tokens,
         work=float((cost.multiply_adds + WORK_PER_VALUE * cost.kept_values) * tokens),
         remainder=remainder_bits * channels * tokens // 8,
-        transient=4 * cost.transient_values * min(piece_tokens or tokens, tokens),
+        transient=size(cost.transient_values) * min(piece_tokens or tokens, tokens),
+        conventional=size(conventional) * tokens,
     )
 
 
 def peak_bytes(stages: Sequence[StageCost], plan: Plan) -> int:
-    """Most bytes at any time of a forward and backward pass under a plan."""
-    return max(_timeline(stages, plan))
+    """Most bytes at any time of a forward and backward pass under a plan.
+
+    Gradients of the outputs are not counted: they belong to the layers that return
+    them.
+    """
+    kept = [_kept(stage, stored) for stage, stored in zip(stages, plan)]
+    return max(*_forward(stages, kept), *_backward(stages, kept))
 
 
-def _timeline(stages: Sequence[StageCost], plan: Plan) -> Iterator[int]:
-    """Bytes during each backward step, first to last."""
+def _kept(stage: StageCost, stored: Sequence[bool]) -> List[int]:
+    """Bytes that each step of a stage keeps."""
+    return [
+        cost.remainder + (cost.kept if keep else 0)
+        for cost, keep in zip(stage.steps, stored)
+    ]
+
+
+def _forward(stages: Sequence[StageCost], kept: List[List[int]]) -> Iterator[int]:
+    """Bytes during each step of the forward pass, and during the layers between."""
     below = 0
-    for stage, stored in zip(stages, plan):
-        kept = 0
-        for cost, keep in zip(stage.steps, stored):
-            kept += cost.remainder + (cost.kept if keep else 0)
-            transient = 0 if keep else cost.transient
-            # Both streams and both of their gradients are at work.
-            yield below + 4 * stage.stream + kept + transient
-        below += 2 * stage.stream + kept + stage.outputs
-    yield below
+    for stage, sizes in zip(stages, kept):
+        # The input of a stage lives beside its two streams until the stage is done.
+        now = below + 3 * stage.stream
+        for cost, size in zip(stage.steps, sizes):
+            now += size
+            yield now + cost.transient
+        yield now + stage.finish
+        below += stage.outputs
+        if stage.steps:
+            below += 2 * stage.stream + sum(sizes)
+
+
+def _backward(stages: Sequence[StageCost], kept: List[List[int]]) -> Iterator[int]:
+    """Bytes during each step of the backward pass, last stage first."""
+    above = 0
+    now = sum(2 * stage.stream + sum(sizes) for stage, sizes in zip(stages, kept))
+    for stage, sizes in zip(reversed(stages), reversed(kept)):
+        if not stage.steps:
+            break
+        # The gradient of the input of the stage above is there already.
+        yield now + above + stage.finish
+        for cost, size in zip(reversed(stage.steps), reversed(sizes)):
+            # Gradients of both streams.
+            yield now + 2 * stage.stream + cost.transient
+            now -= size
+        now -= 2 * stage.stream
+        above = stage.stream
 
 
 def conventional_bytes(stages: Sequence[StageCost]) -> int:
     """Bytes that conventional training of the same branches keeps."""
-    return sum(
-        stage.outputs + sum(cost.kept for cost in stage.steps) for stage in stages
-    )
+    total = 0
+    for stage in stages:
+        total += stage.outputs + stage.between
+        for cost in stage.steps:
+            kept = cost.kept if cost.conventional is None else cost.conventional
+            total += kept
+    return total
+
+
+def relative_work(stages: Sequence[StageCost], plan: Plan) -> float:
+    """Work of a training step under a plan, in units of one that stores everything.
+
+    The gradient of a branch counts as two evaluations of it.
+    """
+    total = again = 0.0
+    for stage, stored in zip(stages, plan):
+        for cost, keep in zip(stage.steps, stored):
+            total += 3 * cost.work
+            again += 0 if keep else cost.work
+    return 1 + again / total if total else 1.0
+
+
+def bytes_of_budget(stages: Sequence[StageCost], budget: Budget) -> int:
+    """A budget in bytes, also where it is given as a share."""
+    if isinstance(budget, float):
+        return int(budget * conventional_bytes(stages))
+    return budget
 
 
 def nothing_stored(stages: Sequence[StageCost]) -> Plan:
@@ -120,8 +193,7 @@ def make_plan(stages: Sequence[StageCost], budget: Budget) -> Plan:
         For each stage and step, whether it is stored. Nothing is where the budget is
         below what reversible training takes.
     """
-    if isinstance(budget, float):
-        budget = int(budget * conventional_bytes(stages))
+    budget = bytes_of_budget(stages, budget)
     plan = nothing_stored(stages)
     order = sorted(
         ((k, i) for k, stage in enumerate(stages) for i in range(len(stage.steps))),
