@@ -1,5 +1,5 @@
 """What plugs into MMEngine's training engine."""
 
-from .hooks import Dr2CoefficientHook
+from .hooks import ActivationCheckpointHook, Dr2CoefficientHook
 
-__all__ = ['Dr2CoefficientHook']
+__all__ = ['ActivationCheckpointHook', 'Dr2CoefficientHook']

@@ -6,6 +6,8 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 
+from dr2net_mm.utils.activation_checkpoint import checkpoint_modules
+
 ABSENT = '(absent)'
 CONVENTIONAL = 'configs/dino/dino-4scale_swin-t_8xb2-12e_coco.py'
 TO_DR2 = {
@@ -42,6 +44,15 @@ def hook(**options: Any) -> Dict[str, Tuple[Any, Any]]:
     return {'custom_hooks': (ABSENT, [scheduled])}
 
 
+ENCODER = dict(type='ActivationCheckpointHook', modules=['encoder.layers'])
+
+
+def encoder_too(changes: Dict[str, Tuple[Any, Any]]) -> Dict[str, Tuple[Any, Any]]:
+    """The same changes, and a hook that checkpoints the encoder behind the others."""
+    absent, hooks = changes['custom_hooks']
+    return {**changes, 'custom_hooks': (absent, [*hooks, ENCODER])}
+
+
 PAPER = residual(arithmetic='float')
 REVERSIBLE = residual(alpha=0.0, beta=1.0, arithmetic='float', fusion='mean')
 SWIN_T = (
@@ -54,6 +65,7 @@ ROWS = {
         'find_unused_parameters': (ABSENT, True),
     },
     'dr2-swin-t': {**TO_DR2, **hook()},
+    'dr2-swin-t_encoder-cp': encoder_too({**TO_DR2, **hook()}),
     'dr2-swin-t_float': {**TO_DR2, **hook(), **PAPER},
     'dr2-swin-t_alpha-first': {**TO_DR2, **hook(order='alpha_first')},
     'dr2-swin-t_beta-first': {**TO_DR2, **hook(order='beta_first')},
@@ -124,7 +136,20 @@ def test_an_mmdet_config_becomes_dual_residual_by_three_lines(configs, path):
 def test_the_swin_l_rows_differ_only_in_the_backbone_and_its_schedule(configs):
     conventional = configs.load(CONVENTIONAL_L)
     assert conventional.model.backbone.with_cp is False
-    assert configs.difference(conventional, configs.load(DR2_L)) == {**TO_DR2, **hook()}
+    changes = {**TO_DR2, **hook()}
+    assert configs.difference(conventional, configs.load(DR2_L)) == changes
+    encoder = configs.load(
+        'configs/dino/dino-5scale_dr2-swin-l_encoder-cp_8xb2-12e_coco.py'
+    )
+    assert configs.difference(conventional, encoder) == encoder_too(changes)
+
+
+@pytest.mark.parametrize('setting', ['4scale_dr2-swin-t', '5scale_dr2-swin-l'])
+def test_the_checkpointed_encoder_is_one_that_the_detector_has(configs, setting):
+    path = f'configs/dino/dino-{setting}_encoder-cp_8xb2-12e_coco.py'
+    model = configs.build(configs.load(path))
+    layers = checkpoint_modules(model, ENCODER['modules'])
+    assert layers == list(model.encoder.layers) and len(layers) == 6
 
 
 def test_the_conventional_backbone_is_the_published_swin_t(configs):
