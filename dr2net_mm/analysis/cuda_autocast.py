@@ -1,6 +1,6 @@
 """CUDA's autocast rules on meta tensors, which autocast itself passes by."""
 
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -95,6 +95,23 @@ class CudaAutocast(TorchFunctionMode):
                 for low in (torch.bfloat16, torch.float16):
                     args, kwargs = self._cast((args, kwargs), low, torch.float32)
         return func(*args, **kwargs)
+
+    @staticmethod
+    def backward(losses: Sequence[Tensor]) -> None:
+        """Backward of scalars in which recomputations obey the rules as well.
+
+        `torch.autograd.backward` is itself a function that modes see, and runs with
+        this one switched off; so the engine below it is called.
+        """
+        torch.autograd.Variable._execution_engine.run_backward(
+            tuple(losses),
+            tuple(torch.ones_like(loss) for loss in losses),
+            False,
+            False,
+            (),
+            allow_unreachable=True,
+            accumulate_grad=True,
+        )
 
     def _cast(self, tree: Any, source: torch.dtype, target: torch.dtype) -> Any:
         if isinstance(tree, (tuple, list)):

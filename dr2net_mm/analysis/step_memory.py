@@ -109,7 +109,7 @@ def measure_step(
             raise UserError(
                 'no output of the model requires a gradient; unfreeze some stage'
             )
-        torch.autograd.backward(losses)
+        rules.backward(losses)
         del losses
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     result = StepMemory(

@@ -1,7 +1,9 @@
 """CUDA's autocast rules on meta tensors."""
 
+import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from dr2net_mm.analysis.cuda_autocast import CudaAutocast
 
@@ -48,3 +50,21 @@ def test_gradients_of_cast_weights_arrive_in_float32():
     with CudaAutocast(), torch.autocast('cpu', dtype=torch.bfloat16):
         linear(meta(2, 4)).sum().backward()
     assert linear.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize('use_reentrant', [True, False])
+def test_a_recomputation_in_the_backward_obeys_the_rules_as_well(use_reentrant):
+    linear = nn.Linear(4, 4, device='meta')
+    seen = []
+
+    def branch(x):
+        seen.append(linear(x).dtype)
+        return linear(x)
+
+    x = meta(2, 4).requires_grad_()
+    with CudaAutocast() as rules:
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            loss = checkpoint(branch, x, use_reentrant=use_reentrant).sum()
+        rules.drop_cache()
+        rules.backward([loss])
+    assert seen == [torch.bfloat16] * 2
