@@ -5,6 +5,8 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
+from . import fused
+
 Index = Union[None, slice, Tensor]
 
 
@@ -52,6 +54,8 @@ class Piece:
         tokens = stream.view(-1, stream.shape[-1])
         if isinstance(self.index, slice):
             tokens[self.index].add_(values)
+        elif fused.available(stream, values):
+            fused.accumulate_(stream, self.index, values)
         else:
             tokens.index_copy_(0, self.index, tokens[self.index].add_(values))
 

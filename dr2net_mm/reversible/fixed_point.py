@@ -21,6 +21,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from . import fused
 from .packing import pack, packed_dtype, packed_size, packed_width, unpack
 
 #: Between the error of the computed quotient and the gap between quotients.
@@ -85,6 +86,9 @@ def step_(x: Tensor, ratio: Ratio, size: int, keep: bool) -> Optional[Tensor]:
             dtype=packed_dtype(width),
             device=x.device,
         )
+    if fused.available(x) and fused.takes_ratio(ratio):
+        fused.step_(x, packed, ratio, size)
+        return packed
     for start in range(0, flat.numel(), size):
         part = flat[start : start + size]
         y = times(part, ratio)
@@ -109,6 +113,9 @@ def inverse_step_(
         return y
     if packed is None:
         raise ValueError('the remainders of this step were not kept.')
+    if fused.available(y) and fused.takes_ratio(ratio):
+        fused.inverse_step_(y, packed, ratio, size)
+        return y
     flat = y.view(-1)
     width = ratio.remainder_width
     for start in range(0, flat.numel(), size):

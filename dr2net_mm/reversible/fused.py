@@ -49,6 +49,9 @@ def _works_on(device: torch.device) -> bool:
         return False
     if device.type != 'cuda':
         return device.type == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1'
+    # Triton has no bfloat16 for earlier NVIDIA GPUs.
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
+        return False
     try:
         ones = torch.ones(1, device=device)
         combine_(ones, ones.clone(), 1.0, 1.0)
@@ -83,11 +86,14 @@ def _blocks(elements: int) -> Tuple[int]:
 
 def _place(stream: Tensor, index: Any) -> Tuple[Tensor, Tensor, dict]:
     """What a kernel needs to address a piece: memory, row index, constants."""
+    channels = stream.shape[-1]
+    if isinstance(index, slice) and index.step not in (None, 1):
+        tokens = torch.arange(stream.numel() // channels, device=stream.device)
+        index = tokens[index]
     if isinstance(index, Tensor):
-        constants = {'INDEXED': True, 'CHANNELS': stream.shape[-1]}
-        return stream, index.contiguous(), constants
+        return stream, index.contiguous(), {'INDEXED': True, 'CHANNELS': channels}
     if index is not None:
-        stream = stream.view(-1, stream.shape[-1])[index]
+        stream = stream.view(-1, channels)[index]
     return stream, stream, {'INDEXED': False, 'CHANNELS': 1}
 
 
@@ -103,7 +109,7 @@ def read(stream: Tensor, index: Any, factor: float, dtype: torch.dtype) -> Tenso
     source, rows, constants = _place(stream, index)
     shape = source.shape
     if constants['INDEXED']:
-        shape = (index.numel(), stream.shape[-1])
+        shape = (rows.numel(), stream.shape[-1])
     out = torch.empty(shape, dtype=dtype, device=stream.device)
     count = out.numel()
     if count:
@@ -188,22 +194,24 @@ def combine_(gy: Tensor, gx: Tensor, alpha: float, beta: float) -> Tensor:
     return gy
 
 
-def enter(x0: Tensor, scale: float, ratio: Any) -> Tuple[Tensor, Tensor, Tensor]:
-    """``x = round(x0·scale)``, ``y = floor(ρ·x)`` and the largest ``|x0|·scale`` in
-    units of 2**31.
+def enter_(x: Tensor, y: Tensor, x0: Tensor, scale: float, ratio: Any) -> Tensor:
+    """``x = round(x0·scale)`` and ``y = floor(ρ·x)``.
 
     Args:
+        x: int32 stream to fill.
+        y: int32 stream to fill.
         x0: Contiguous floating-point tensor.
         scale: A power of two.
         ratio: ρ, a :class:`dr2net_mm.reversible.fixed_point.Ratio`.
+
+    Returns:
+        The largest ``|x0|·scale`` in units of 2**31.
     """
-    x = torch.empty_like(x0, dtype=torch.int32)
-    y = torch.empty_like(x)
     largest = _zero_magnitude(x)
     count = x.numel()
     if count:
         _launch('enter_kernel', _blocks(count), x, y, x0, largest, count, scale, *ratio)
-    return x, y, largest.view(torch.float32)
+    return largest.view(torch.float32)
 
 
 def takes_ratio(ratio: Any) -> bool:

@@ -44,7 +44,7 @@ def branch_step(
     if record is not None:
         record.noise = noise
     for piece in pieces:
-        view = arithmetic.view(piece.read(x))
+        view = arithmetic.view(x, piece)
         if record is None:
             f = branch(view, piece, noise)
         else:
@@ -105,7 +105,7 @@ def branch_gradients(
         if record.stored:
             view, f = record.graphs.pop()
         else:
-            view = arithmetic.view(piece.read(x)).requires_grad_()
+            view = arithmetic.view(x, piece).requires_grad_()
             f = replay(tape, record, piece, view)
         arithmetic.subtract_(x_after, piece, f.detach(), view.detach())
         if not f.requires_grad:

@@ -35,7 +35,7 @@ class _Glue(torch.autograd.Function):
         ctx.arithmetic, ctx.dtype = arithmetic, f.dtype
         x_next = y.clone()
         for piece in branch.pieces(x):
-            part = arithmetic.view(piece.read(x))
+            part = arithmetic.view(x, piece)
             largest = arithmetic.add_(x_next, piece, piece.read(f.contiguous()), part)
             monitor.note(largest)
         y_next, _ = arithmetic.beta_step_(x.clone(), keep=False)
