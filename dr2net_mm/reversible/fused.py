@@ -49,10 +49,11 @@ def _works_on(device: torch.device) -> bool:
         return False
     if device.type != 'cuda':
         return device.type == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1'
-    # Triton has no bfloat16 for earlier NVIDIA GPUs.
-    if torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
-        return False
     try:
+        # Triton has no bfloat16 for earlier NVIDIA GPUs.
+        nvidia = torch.version.hip is None
+        if nvidia and torch.cuda.get_device_capability(device) < (8, 0):
+            return False
         ones = torch.ones(1, device=device)
         combine_(ones, ones.clone(), 1.0, 1.0)
     except Exception as error:  # Triton's and the compiler's errors have no base class

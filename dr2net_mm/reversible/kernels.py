@@ -142,10 +142,10 @@ def enter_kernel(
     magnitude of x0·scale in units of 2**31, as the bits of a float32."""
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     exists = offsets < count
-    value = tl.load(x0 + offsets, mask=exists, other=0).to(tl.float32) * scale
-    share = absolute_bits(value * 4.656612873077393e-10)
+    value = tl.load(x0 + offsets, mask=exists, other=0).to(tl.float32)
+    share = absolute_bits(value * (scale * 4.656612873077393e-10))
     tl.atomic_max(largest, tl.max(share, axis=0), sem='relaxed')
-    integer = round_half_even(value).to(tl.int32)
+    integer = round_half_even(value * scale).to(tl.int32)
     tl.store(x + offsets, integer, mask=exists)
     integer = times_ratio(integer, numerator, bits).to(tl.int32)
     tl.store(y + offsets, integer, mask=exists)
