@@ -61,7 +61,10 @@ def backbone_parser(program: str, description: str, example: str) -> OneLinePars
         help='height and width of the input in pixels, or one number for both',
     )
     parser.add_argument(
-        '--batch', type=positive_int, metavar='N', help='images in the input'
+        '--batch',
+        type=positive_int,
+        metavar='N',
+        help='images in the input (default: %(default)s)',
     )
     parser.add_argument('--json', metavar='FILE', help='write the results here')
     parser.add_argument(

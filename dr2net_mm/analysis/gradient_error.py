@@ -94,6 +94,7 @@ def _parser():
         'activations, on a grid of (alpha, beta): Fig. 3 of the paper.',
         'relative: |g - r| / |r| over all parameters; mean, max: of |g_i - r_i|.\n'
         'The weights are random, the loss is a random projection of all outputs.\n'
+        'The input is 224x224 unless --img-size is given.\n'
         "JSON has one object a cell; errors that are not finite stand as 'nan' or\n"
         "'inf' (float() reads them). beta = 0 is left out in float arithmetic.\n\n"
         'Examples, one cell and the whole figure:\n'
