@@ -99,11 +99,14 @@ class TokenCost(NamedTuple):
         kept_values: Numbers kept from the forward to the backward pass if stored.
         transient_values: Numbers held at the peak of evaluating and differentiating.
         multiply_adds: Multiply-adds of one evaluation.
+        conventional_values: Numbers that a conventional network keeps for it; None
+            for all those kept if stored but the branch's output.
     """
 
     kept_values: int
     transient_values: int
     multiply_adds: int
+    conventional_values: Optional[int] = None
 
 
 def unique_parameters(modules: Iterable[nn.Module]) -> List[nn.Parameter]:

@@ -17,6 +17,10 @@ Budget = Union[int, float]
 WORK_PER_VALUE = 64
 
 
+#: Share of a budget that is left for what the costs do not count, such as indices.
+RESERVE = 0.02
+
+
 class StepCost(NamedTuple):
     """What one residual branch costs.
 
@@ -81,8 +85,10 @@ def step_cost(
     def size(values: int) -> int:
         return 4 * channels + branch_bytes * (values - channels)
 
-    # Conventional training does not keep the output of a branch: it is not undone.
-    conventional = cost.kept_values - channels
+    conventional = cost.conventional_values
+    if conventional is None:
+        # The output of a branch is kept for its inversion only.
+        conventional = cost.kept_values - channels
     return StepCost(
         kept=size(cost.kept_values) * tokens,
         work=float((cost.multiply_adds + WORK_PER_VALUE * cost.kept_values) * tokens),
@@ -193,7 +199,7 @@ def make_plan(stages: Sequence[StageCost], budget: Budget) -> Plan:
         For each stage and step, whether it is stored. Nothing is where the budget is
         below what reversible training takes.
     """
-    budget = bytes_of_budget(stages, budget)
+    limit = bytes_of_budget(stages, budget) * (1 - RESERVE)
     plan = nothing_stored(stages)
     order = sorted(
         ((k, i) for k, stage in enumerate(stages) for i in range(len(stage.steps))),
@@ -202,7 +208,7 @@ def make_plan(stages: Sequence[StageCost], budget: Budget) -> Plan:
     )
     for stage, step in order:
         plan[stage][step] = True
-        if peak_bytes(stages, plan) > budget:
+        if peak_bytes(stages, plan) > limit:
             plan[stage][step] = False
     return plan
 

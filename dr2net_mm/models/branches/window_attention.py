@@ -1,5 +1,6 @@
 """The (shifted) window attention branch of a Swin block."""
 
+from math import prod
 from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -49,15 +50,23 @@ class WindowAttentionBranch(Branch):
 
     def cost(self, channels: int) -> TokenCost:
         """What the branch costs for each token."""
-        places = self.attention.window_size**2
-        weights = self.attention.w_msa.num_heads * places
+        msa, window = self.attention.w_msa, self.attention.window_size
+        places = window**2
+        weights = msa.num_heads * places
+        padding = prod(-(-n // window) * window / n for n in self.size)
+        # The norm, scaled q, k and v of every place, padding included.
+        padded = 4 * channels
+        # The input, what is projected and the result; where there is padding, torch
+        # also keeps what is copied between it.
+        kept = 3 * channels + channels * (padding > 1)
+        fused = msa.qkv.weight.is_cuda
         return TokenCost(
-            # The stream, its norm, q, k, v, the scaled q, the output before and after
-            # its projection; the attention weights.
-            kept_values=8 * channels + weights,
+            kept_values=kept
+            + int(padding * (padded + (channels if fused else weights))),
             # Also the logits and the gradients of both.
             transient_values=10 * channels + 4 * weights,
             multiply_adds=4 * channels**2 + 2 * places * channels,
+            conventional_values=2 * channels + int(padding * (padded + weights)),
         )
 
     def piece_tokens(self, tokens: int, channels: int) -> Optional[int]:
