@@ -65,7 +65,7 @@ def named_backbone(
     return backbone
 
 
-def _packaged_config(path: str):
+def packaged_config(path: str):
     from mmengine.hub import get_config
 
     try:
@@ -85,7 +85,7 @@ def config_backbone(path: str) -> Dict[str, Any]:
         UserError: if the file is missing, cannot be read, or holds no backbone of
             an accepted type.
     """
-    config = _packaged_config(path) if '::' in path else load_config(path)
+    config = packaged_config(path) if '::' in path else load_config(path)
     backbone = (config.get('model') or {}).get('backbone')
     if backbone is None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Memory of a backbone: conventional, checkpointed and reversible, without a GPU."""
+"""Memory of a training step, conventional, checkpointed and reversible, without GPU."""
 
 import argparse
 import warnings
@@ -7,6 +7,8 @@ from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
 
+from dr2net_mm.utils.errors import UserError
+
 from .backbones import build_backbone, conventional_backbone, reversible_backbone
 from .command_line import (
     backbone_parser,
@@ -14,8 +16,20 @@ from .command_line import (
     chosen_backbone,
     chosen_image_size,
     format_table,
+    positive_int,
     run_command,
     write_json,
+)
+from .detector_memory import detector_memory, detector_rows
+from .detectors import config_detector
+from .plan_report import (
+    budget_label,
+    describe_plan,
+    memory_budget,
+    stage_costs,
+    storage_plan,
+    trade_off,
+    trade_off_table,
 )
 from .step_memory import measure_step
 
@@ -79,6 +93,33 @@ def backbone_memory(
     return rows
 
 
+def budget_memory(
+    backbone: Dict[str, Any],
+    budget: Union[int, float],
+    image_size: Sequence[int],
+    batch: int,
+    amp: Optional[str] = None,
+    **dual_residual: Any,
+) -> Dict[str, Any]:
+    """Count a training step of a dual-residual backbone that keeps to a budget.
+
+    Returns:
+        A row as of :func:`backbone_memory`, with the plan and its prediction.
+    """
+    options = dict(dual_residual, memory_budget=budget)
+    row = backbone_memory(backbone, image_size, batch, amp, ['dr2'], **options)[0]
+    model = build_backbone(mode_backbone(backbone, 'dr2', **options))
+    costs = stage_costs(model, image_size, batch, 2 if amp else 4)
+    plan = storage_plan(costs, budget)
+    row.update(
+        mode=f'dr2 (budget {budget_label(budget)})',
+        **plan.summary(),
+        text=describe_plan(plan),
+        trade_off=trade_off(costs),
+    )
+    return row
+
+
 def memory_table(rows: Sequence[Dict[str, Any]]) -> str:
     """Rows of :func:`backbone_memory` as text, one line a mode."""
     largest = max(row['total_bytes'] for row in rows)
@@ -105,6 +146,10 @@ def memory_table(rows: Sequence[Dict[str, Any]]) -> str:
     return format_table(header, lines)
 
 
+def _chunk(text: str) -> Union[str, int]:
+    return text if text in ('auto', 'none') else positive_int(text)
+
+
 def _parser():
     parser = backbone_parser(
         'memory.py',
@@ -116,9 +161,40 @@ def _parser():
         'The loss is the sum of all outputs. Counted on meta tensors, storage by\n'
         'storage; what a kernel allocates inside is not seen. GB = 1e9 bytes.\n\n'
         'Example:\n'
-        '  python tools/analysis/memory.py --backbone swin-t --img-size 1024 --batch 2',
+        '  python tools/analysis/memory.py --backbone swin-t --img-size 1024\n'
+        '  python tools/analysis/memory.py --backbone swin-l --budget 0.3 4e9\n'
+        '  python tools/analysis/memory.py --detector \\\n'
+        '      configs/dino/dino-4scale_dr2-swin-t_8xb2-12e_coco.py',
     )
     parser.set_defaults(batch=2)
+    parser.add_argument(
+        '--budget',
+        type=memory_budget,
+        nargs='+',
+        default=[],
+        metavar='B',
+        help='also count dr2 with this memory_budget, and show which steps it stores: '
+        'a share of conventional up to 1, or bytes (2e9); several are accepted',
+    )
+    parser.add_argument(
+        '--chunk',
+        type=_chunk,
+        metavar='TOKENS',
+        help="tokens that dr2 evaluates a branch on at a time: a number, 'auto' or "
+        "'none' for all (default: the config's, or auto)",
+    )
+    parser.add_argument(
+        '--detector',
+        action='store_true',
+        help='count the whole detector of CONFIG, with and without a checkpointed '
+        'encoder; the sum of the outputs of its head stands in for its loss',
+    )
+    parser.add_argument(
+        '--deformable-attention',
+        choices=('cuda', 'torch'),
+        default='cuda',
+        help='with --detector: memory of which implementation in mmcv (default: cuda)',
+    )
     parser.add_argument(
         '--arithmetic',
         choices=('exact', 'float'),
@@ -132,23 +208,62 @@ def _parser():
     return parser
 
 
-def _command(options: argparse.Namespace) -> None:
-    check_output(options.json, '--json')
-    backbone = chosen_backbone(options)
-    size = chosen_image_size(options, default=1024)
-    rows = backbone_memory(
-        backbone,
-        size,
-        options.batch,
-        options.amp,
+def _dual_residual(options: argparse.Namespace) -> Dict[str, Any]:
+    """Options of mode dr2 that the command line gives."""
+    given = dict(
         alpha=options.alpha,
         beta=options.beta,
         arithmetic=options.arithmetic,
+        chunk=options.chunk,
     )
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _backbone_rows(options: argparse.Namespace) -> List[Dict[str, Any]]:
+    backbone = chosen_backbone(options)
+    size = chosen_image_size(options, default=1024)
+    dual_residual = _dual_residual(options)
+    counted = (size, options.batch, options.amp)
+    rows = backbone_memory(backbone, *counted, **dual_residual)
+    for budget in options.budget:
+        rows.append(budget_memory(backbone, budget, *counted, **dual_residual))
+    return rows
+
+
+def _detector_rows(options: argparse.Namespace) -> List[Dict[str, Any]]:
+    if options.config is None:
+        raise UserError('--detector needs CONFIG, the config of a detector')
+    detector = config_detector(options.config)
+    size = chosen_image_size(options, default=1024)
+    budgets = [(budget_label(budget), budget) for budget in options.budget]
+    amp = AMP_DTYPES[options.amp] if options.amp else None
+    return [
+        detector_memory(
+            detector,
+            row,
+            size,
+            options.batch,
+            amp,
+            cuda_operator=options.deformable_attention == 'cuda',
+        )
+        for row in detector_rows(detector, _dual_residual(options), budgets)
+    ]
+
+
+def _command(options: argparse.Namespace) -> None:
+    check_output(options.json, '--json')
+    rows = _detector_rows(options) if options.detector else _backbone_rows(options)
+    size = chosen_image_size(options, default=1024)
     name = options.backbone or options.config
     precision = f'autocast {options.amp}' if options.amp else 'fp32'
     print(f'{name}, {size[0]}x{size[1]}, batch {options.batch}, {precision}')
     print(memory_table(rows))
+    plans = [row for row in rows if 'plan' in row]
+    for row in plans:
+        print(f'\n{row["mode"]}: {row.pop("text")}')
+    if plans:
+        print('\nmemory against work (1 is conventional), predicted:')
+        print(trade_off_table(plans[-1]['trade_off']))
     if options.json:
         write_json(options.json, rows)
         print(f'written: {options.json}')
