@@ -2,9 +2,10 @@
 
 import os
 
-# Two test processes on a small machine slow each other down when every one of them
-# starts a thread per core; it must be set before torch is imported.
-os.environ.setdefault('OMP_NUM_THREADS', '2')
+# Tests run in as many processes as there are cores, with a thread each; threads that
+# wait for one another sleep. It must be set before torch is imported.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

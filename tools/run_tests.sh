@@ -7,6 +7,6 @@ set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tools/setup_env.sh" || exit 1
 cd "$root"
-# Few threads are faster for tests this small.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
-exec python -m pytest "$@"
+# The models are so small that a process for each core beats threads within one.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+exec python -m pytest -n "${DR2NET_TEST_PROCESSES:-auto}" --dist loadscope "$@"
