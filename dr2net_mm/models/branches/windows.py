@@ -158,8 +158,15 @@ def _piece(
     if layout.padded:
         places = (index.view(-1) >= 0).nonzero().view(-1)
     index = (index + sample.unsqueeze(1) * tokens).view(-1)
-    region = layout.region[row].to(device) if masked else None
+    region = _copied(layout.region[row], device) if masked else None
     if places is not None:
-        index, places = index[places], places.to(device)
+        index, places = index[places], _copied(places, device)
     context = WindowContext(len(row), places, region)
-    return Piece(index.to(device), context)
+    return Piece(_copied(index, device), context)
+
+
+def _copied(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device, without waiting for the copy."""
+    if device.type == 'cuda':
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
