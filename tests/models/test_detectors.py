@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Tuple
 
 import pytest
 import torch
@@ -93,11 +93,14 @@ class Detectors:
 
     def __init__(self, swin, folder) -> None:
         self.swin, self.folder = swin, folder
+        self.parsed: Dict[Tuple[str, str], Config] = {}
 
     def config(self, name: str, text: str = EDITED, **backbone: Any) -> Config:
-        path = self.folder / 'config.py'
-        path.write_text(text.format(name), encoding='utf-8')
-        config = Config.fromfile(path)
+        if (name, text) not in self.parsed:
+            path = self.folder / f'config_{len(self.parsed)}.py'
+            path.write_text(text.format(name), encoding='utf-8')
+            self.parsed[name, text] = Config.fromfile(path)
+        config = copy.deepcopy(self.parsed[name, text])
         narrow = dict(NARROW[name], backbone=dict(NARROW_SWIN, **backbone))
         config.merge_from_dict(dict(model=narrow))
         return config
@@ -135,9 +138,9 @@ class Detectors:
         return Trained(losses, gradients)
 
 
-@pytest.fixture
-def detectors(swin, tmp_path):
-    return Detectors(swin, tmp_path)
+@pytest.fixture(scope='module')
+def detectors(swin, tmp_path_factory):
+    return Detectors(swin, tmp_path_factory.mktemp('configs'))
 
 
 @pytest.mark.parametrize('name', NARROW)

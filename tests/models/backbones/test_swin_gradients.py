@@ -202,7 +202,7 @@ def test_float_arithmetic_cannot_train_where_the_paper_starts(
     for (depths, amp), expected in zip(cells, errors):
         found, wanted = reversible_and_stored(
             swin,
-            swin.image(52, 64),
+            swin.image(40, 48),
             amp=amp,
             arguments=dict(depths=depths),
             alpha=coefficients[0],
