@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import warnings
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Union
 
 from dr2net_mm.utils.atomic_write import atomic_open
 from dr2net_mm.utils.errors import UserError, run_tool
@@ -91,6 +91,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def chunk_size(text: str) -> Union[str, int]:
+    """Type of an argument for `chunk` of a dual-residual backbone."""
+    if text == 'none':
+        return sys.maxsize  # No stream has so many tokens.
+    return text if text == 'auto' else positive_int(text)
+
+
 def chosen_backbone(
     options: argparse.Namespace,
     depths: Optional[Sequence[int]] = None,
@@ -141,7 +148,7 @@ def check_output(path: Optional[str], flag: str) -> None:
         raise UserError(f'{flag} {path}: {folder} is not writable; give another place')
 
 
-def write_json(path: str, rows: List[Dict[str, Any]]) -> None:
+def write_json(path: str, rows: Union[Dict[str, Any], List[Dict[str, Any]]]) -> None:
     """Write strict JSON, all or nothing."""
     with atomic_open(path, 'w', 'utf-8') as file:
         json.dump(rows, file, indent=2, allow_nan=False)

@@ -15,8 +15,8 @@ from .command_line import (
     check_output,
     chosen_backbone,
     chosen_image_size,
+    chunk_size,
     format_table,
-    positive_int,
     run_command,
     write_json,
 )
@@ -146,10 +146,6 @@ def memory_table(rows: Sequence[Dict[str, Any]]) -> str:
     return format_table(header, lines)
 
 
-def _chunk(text: str) -> Union[str, int]:
-    return text if text in ('auto', 'none') else positive_int(text)
-
-
 def _parser():
     parser = backbone_parser(
         'memory.py',
@@ -178,7 +174,7 @@ def _parser():
     )
     parser.add_argument(
         '--chunk',
-        type=_chunk,
+        type=chunk_size,
         metavar='TOKENS',
         help="tokens that dr2 evaluates a branch on at a time: a number, 'auto' or "
         "'none' for all (default: the config's, or auto)",
