@@ -91,7 +91,7 @@ setup(
         'mim': requirements(MM, 'mmcv'),
         'mmdet': requirements(MM, 'mmdet'),
         'mmaction': requirements(MM, 'mmaction'),
-        'tests': (ROOT / 'requirements' / 'tests.txt').read_text().split(),
+        'tests': (ROOT / 'requirements' / 'tests.txt').read_text().splitlines(),
     },
     cmdclass={'build_py': BuildWithMim, 'develop': DevelopWithMim},
     zip_safe=False,

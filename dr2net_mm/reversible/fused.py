@@ -54,11 +54,14 @@ def _works_on(device: torch.device) -> bool:
         nvidia = torch.version.hip is None
         if nvidia and torch.cuda.get_device_capability(device) < (8, 0):
             return False
-        ones = torch.ones(1, device=device)
-        combine_(ones, ones.clone(), 1.0, 1.0)
+        # Imported here because it imports this module.
+        from .fused_check import kernels_agree
+
+        if not kernels_agree(device):
+            raise RuntimeError('the kernels give other bits than torch does')
     except Exception as error:  # Triton's and the compiler's errors have no base class
         warnings.warn(
-            f'Triton cannot build kernels for {device} ({type(error).__name__}: '
+            f'Triton kernels cannot be used on {device} ({type(error).__name__}: '
             f'{error}): dual-residual streams fall back to plain torch operations, '
             'which give the same results and take more time. DR2NET_FUSED=0 chooses '
             'them without this warning.',

@@ -18,6 +18,7 @@ import torch
 from dr2net_mm.reversible import Piece, fixed_point, fused
 from dr2net_mm.reversible.arithmetic import ExactArithmetic, FloatArithmetic
 from dr2net_mm.reversible.fixed_point import Ratio
+from dr2net_mm.reversible.fused_check import kernels_agree
 from dr2net_mm.reversible.packing import packed_dtype, packed_size
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
@@ -77,6 +78,19 @@ def test_kernels_pass_these_tests_in_the_interpreter():
     environment = {**os.environ, 'TRITON_INTERPRET': '1', 'CUDA_VISIBLE_DEVICES': ''}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+@on_each_device
+def test_the_trial_before_their_use_passes_and_notices_a_wrong_kernel(device):
+    assert kernels_agree(torch.device(device))
+    step = fused.inverse_step_
+
+    def off_by_one(y, *args):
+        step(y, *args)
+        y[-1] += 1
+
+    with mock.patch.object(fused, 'inverse_step_', off_by_one):
+        assert not kernels_agree(torch.device(device))
 
 
 @pytest.mark.parametrize('branch_dtype', BRANCH_TYPES)
@@ -264,7 +278,10 @@ def test_a_compiler_that_fails_leaves_the_work_to_torch_and_says_so(monkeypatch)
     monkeypatch.delenv('DR2NET_FUSED', raising=False)
     monkeypatch.setattr(fused, 'find_spec', lambda name: True)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
-    monkeypatch.setattr(torch, 'ones', mock.Mock(side_effect=RuntimeError('no gcc')))
+    monkeypatch.setattr(fused, '_launch', mock.Mock(side_effect=RuntimeError('no gcc')))
+    # The trial makes its tensors on the device; there may be none here.
+    monkeypatch.setattr(torch.Tensor, 'to', lambda tensor, *args: tensor)
+    monkeypatch.setattr(torch, 'empty', lambda *args, **options: torch.zeros(args[0]))
     with pytest.warns(UserWarning, match='no gcc.*DR2NET_FUSED=0'):
         assert not fused._works_on.__wrapped__(torch.device('cuda'))
 
