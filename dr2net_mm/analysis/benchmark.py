@@ -218,7 +218,7 @@ def _check(options: argparse.Namespace) -> str:
     device = options.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if device == 'cuda' and not torch.cuda.is_available():
         raise UserError('--device cuda: there is no CUDA device here; use --device cpu')
-    if options.plot and options.no_memory and device == 'cpu' and not options.sweep:
+    if options.plot and options.no_memory and device == 'cpu':
         raise UserError('--plot shows memory: leave out --no-memory')
     if options.detector and options.config is None:
         raise UserError('--detector needs CONFIG, the config of a detector')

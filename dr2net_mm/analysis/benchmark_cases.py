@@ -5,6 +5,7 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from .backbones import build_backbone
@@ -141,7 +142,13 @@ class Bench:
         key = case._replace(precision='', dual_residual=str(case.dual_residual))
         if key not in self.models:
             torch.manual_seed(0)
-            self.models[key] = self._build(case).to(self.device)
+            model = self._build(case)
+            if self.subject.detector is not None:
+                # mmdet leaves some of a detector's parameters uninitialised, and
+                # reports on every one when it makes up for it.
+                MMLogger.get_current_instance().setLevel('ERROR')
+                model.init_weights()
+            self.models[key] = model.to(self.device)
         return self.models[key]
 
     def _loss(self, model: nn.Module) -> Tensor:

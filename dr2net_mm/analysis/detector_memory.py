@@ -22,6 +22,7 @@ from dr2net_mm.utils.errors import UserError
 from .detectors import (
     build_detector,
     detector_variant,
+    enough_queries,
     has_encoder,
     random_samples,
 )
@@ -117,7 +118,8 @@ def detector_outputs(model: nn.Module, images: Tensor, samples: Sequence[Any]) -
     """
     features = model.extract_feat(images)
     if hasattr(model, 'forward_transformer'):
-        inputs = model.forward_transformer(features, samples)
+        with enough_queries(images):
+            inputs = model.forward_transformer(features, samples)
         encoder = [value for key, value in inputs.items() if key.startswith('enc_')]
         return model.bbox_head(inputs['hidden_states'], inputs['references']), encoder
     if hasattr(model, 'roi_head'):

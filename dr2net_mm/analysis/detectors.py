@@ -1,7 +1,9 @@
 """Detectors of a config in the variants that are compared, and random data for them."""
 
+import contextlib
 import copy
-from typing import Any, Dict, List, Optional, Sequence
+import re
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -137,7 +139,28 @@ def random_samples(
     return samples
 
 
+@contextlib.contextmanager
+def enough_queries(images: Tensor) -> Iterator[None]:
+    """Context that explains what a DETR-like detector says of too small images.
+
+    Raises:
+        UserError: if its encoder has fewer tokens than its decoder has queries.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # What torch.topk says with values, and on meta tensors.
+        if not re.search('k out of range|k not in range', str(error)):
+            raise
+        height, width = images.shape[-2:]
+        raise UserError(
+            f'images of {height}x{width} give the encoder fewer tokens than the '
+            'detector has queries; use larger images'
+        ) from error
+
+
 def detector_loss(model: nn.Module, images: Tensor, samples: Sequence[Any]) -> Tensor:
     """The loss that the detector is trained with, a scalar."""
-    total, _ = model.parse_losses(model.loss(images, samples))
+    with enough_queries(images):
+        total, _ = model.parse_losses(model.loss(images, samples))
     return total

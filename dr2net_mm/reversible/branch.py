@@ -101,12 +101,17 @@ class TokenCost(NamedTuple):
         multiply_adds: Multiply-adds of one evaluation.
         conventional_values: Numbers that a conventional network keeps for it; None
             for all those kept if stored but the branch's output.
+        single_values: Of the numbers kept, those in float32 even under autocast;
+            None for the input alone.
+        copied_values: Numbers kept a second time, in half precision, under autocast.
     """
 
     kept_values: int
     transient_values: int
     multiply_adds: int
     conventional_values: Optional[int] = None
+    single_values: Optional[int] = None
+    copied_values: int = 0
 
 
 def unique_parameters(modules: Iterable[nn.Module]) -> List[nn.Parameter]:

@@ -70,8 +70,9 @@ def step_cost(
     remainder_bits: int,
     piece_tokens: Optional[int],
     branch_bytes: int = 4,
+    parameters: int = 0,
 ) -> StepCost:
-    """Cost of a branch on a stream, whose view takes 4 bytes a number.
+    """Cost of a branch on a stream.
 
     Args:
         tokens: Tokens of the stream.
@@ -80,21 +81,30 @@ def step_cost(
         remainder_bits: Bits that its β-step keeps for each number.
         piece_tokens: Most tokens that it is evaluated on at a time; None for all.
         branch_bytes: Bytes of a number within the branch, 2 under autocast.
+        parameters: Numbers of its parameters.
     """
 
-    def size(values: int) -> int:
-        return 4 * channels + branch_bytes * (values - channels)
+    single = channels if cost.single_values is None else cost.single_values
 
+    def size(values: int) -> int:
+        if branch_bytes == 4:
+            return 4 * values
+        return 4 * single + branch_bytes * (values - single + cost.copied_values)
+
+    # Autocast copies the weights, for each piece anew.
+    copies = parameters * branch_bytes if branch_bytes < 4 else 0
+    pieces = -(-tokens // min(piece_tokens or tokens, tokens))
     conventional = cost.conventional_values
     if conventional is None:
         # The output of a branch is kept for its inversion only.
         conventional = cost.kept_values - channels
     return StepCost(
-        kept=size(cost.kept_values) * tokens,
+        kept=size(cost.kept_values) * tokens + copies * pieces,
         work=float((cost.multiply_adds + WORK_PER_VALUE * cost.kept_values) * tokens),
         remainder=remainder_bits * channels * tokens // 8,
-        transient=size(cost.transient_values) * min(piece_tokens or tokens, tokens),
-        conventional=size(conventional) * tokens,
+        # Gradients pass through float32 under autocast too.
+        transient=4 * cost.transient_values * min(piece_tokens or tokens, tokens),
+        conventional=size(conventional) * tokens + copies,
     )
 
 
@@ -134,7 +144,10 @@ def _forward(stages: Sequence[StageCost], kept: List[List[int]]) -> Iterator[int
 def _backward(stages: Sequence[StageCost], kept: List[List[int]]) -> Iterator[int]:
     """Bytes during each step of the backward pass, last stage first."""
     above = 0
-    now = sum(2 * stage.stream + sum(sizes) for stage, sizes in zip(stages, kept))
+    now = 0
+    for stage, sizes in zip(stages, kept):
+        if stage.steps:
+            now += 2 * stage.stream + sum(sizes)
     for stage, sizes in zip(reversed(stages), reversed(kept)):
         if not stage.steps:
             break

@@ -138,6 +138,7 @@ class Dr2SwinTransformer(DualResidualBackbone, SwinTransformer):
                         self.remainder_bits(),
                         branch.piece_tokens(tokens, channels),
                         branch_bytes,
+                        sum(parameter.numel() for parameter in branch.parameters()),
                     )
                 )
             stream = 4 * tokens * channels

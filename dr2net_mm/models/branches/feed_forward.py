@@ -39,6 +39,8 @@ class FeedForwardBranch(Branch):
             # Also the gradients of the hidden layer.
             transient_values=2 * channels + 4 * hidden,
             multiply_adds=2 * channels * hidden,
+            # The input, and the result (scaled by drop path).
+            single_values=2 * channels,
         )
 
     def piece_tokens(self, tokens: int, channels: int) -> Optional[int]:

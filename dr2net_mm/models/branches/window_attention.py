@@ -67,6 +67,9 @@ class WindowAttentionBranch(Branch):
             transient_values=10 * channels + 4 * weights,
             multiply_adds=4 * channels**2 + 2 * places * channels,
             conventional_values=2 * channels + int(padding * (padded + weights)),
+            # The input, the copied norm, the result (scaled by drop path); softmax.
+            single_values=kept - channels + int(0 if fused else padding * weights),
+            copied_values=int(0 if fused else padding * weights),
         )
 
     def piece_tokens(self, tokens: int, channels: int) -> Optional[int]:
