@@ -86,7 +86,7 @@ def step_cost(
 
     single = channels if cost.single_values is None else cost.single_values
 
-    def size(values: int) -> int:
+    def size(values: int, single: int) -> int:
         if branch_bytes == 4:
             return 4 * values
         return 4 * single + branch_bytes * (values - single + cost.copied_values)
@@ -99,12 +99,15 @@ def step_cost(
         # The output of a branch is kept for its inversion only.
         conventional = cost.kept_values - channels
     return StepCost(
-        kept=size(cost.kept_values) * tokens + copies * pieces,
+        kept=size(cost.kept_values, single) * tokens + copies * pieces,
         work=float((cost.multiply_adds + WORK_PER_VALUE * cost.kept_values) * tokens),
         remainder=remainder_bits * channels * tokens // 8,
         # Gradients pass through float32 under autocast too.
         transient=4 * cost.transient_values * min(piece_tokens or tokens, tokens),
-        conventional=size(conventional) * tokens + copies,
+        # What only the inversion needs is kept in float32.
+        conventional=size(conventional, single - cost.kept_values + conventional)
+        * tokens
+        + copies,
     )
 
 
