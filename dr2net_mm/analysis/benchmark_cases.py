@@ -121,6 +121,7 @@ class Bench:
         self.subject = subject
         self.device = torch.device(device)
         self.models: Dict[Any, nn.Module] = {}
+        self.samples: Optional[List[Any]] = None
         channels = subject.backbone.get('in_channels', 3)
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randn(
@@ -154,13 +155,14 @@ class Bench:
     def _loss(self, model: nn.Module) -> Tensor:
         if self.subject.detector is None:
             return sum(output.float().sum() for output in model(self.images))
-        samples = random_samples(
-            self.subject.batch,
-            self.subject.image_size,
-            model.bbox_head.num_classes,
-            str(self.device),
-        )
-        return detector_loss(model, self.images, samples)
+        if self.samples is None:
+            self.samples = random_samples(
+                self.subject.batch,
+                self.subject.image_size,
+                model.bbox_head.num_classes,
+                str(self.device),
+            )
+        return detector_loss(model, self.images, self.samples)
 
     def _forward_backward(self, model: nn.Module, precision: str) -> None:
         dtype = PRECISIONS[precision]
