@@ -14,7 +14,7 @@ from .dual_residual import (
 
 __all__ = ['DualResidualBackbone', 'DualResidualState', 'dual_residual_backbones']
 
-if usable('mmdet'):
+if usable('mmdet.models'):
     from .swin import Dr2SwinTransformer  # noqa: F401
 
     __all__ += ['Dr2SwinTransformer']
