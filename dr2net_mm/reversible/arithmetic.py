@@ -23,7 +23,7 @@ from .options import DualResidualOptions
 
 #: Elements handled at a time by elementwise work on whole streams: few enough on the
 #: CPU for its cache, many enough elsewhere to keep a device busy.
-CPU_SLICE = 1 << 16
+CPU_SLICE = 1 << 18
 DEVICE_SLICE = 1 << 22
 
 #: First magnitude, in fixed-point units, that an int32 stream cannot hold.

@@ -54,12 +54,12 @@ class Ratio(NamedTuple):
 
 def times(x: Tensor, ratio: Ratio) -> Tensor:
     """``floor(ρ·x)`` of an int32 tensor, as float64."""
-    return x.to(torch.float64).mul(ratio.value).floor_()
+    return x.to(torch.float64).mul_(ratio.value).floor_()
 
 
-def smallest_preimage(y: Tensor, ratio: Ratio) -> Tensor:
-    """``ceil(y / ρ)`` of a tensor of integers, as float64."""
-    quotient = y.to(torch.float64).mul((1 << ratio.bits) / ratio.numerator)
+def smallest_preimage_(y: Tensor, ratio: Ratio) -> Tensor:
+    """``ceil(y / ρ)`` of a float64 tensor of integers, in place."""
+    quotient = y.mul_((1 << ratio.bits) / ratio.numerator)
     return quotient.sub_(_MARGIN).ceil_()
 
 
@@ -92,12 +92,15 @@ def step_(x: Tensor, ratio: Ratio, size: int, keep: bool) -> Optional[Tensor]:
     for start in range(0, flat.numel(), size):
         part = flat[start : start + size]
         y = times(part, ratio)
-        if packed is not None:
-            remainder = part - smallest_preimage(y, ratio).to(torch.int32)
-            first = packed_size(start, width)
-            stored = pack(remainder, width)
-            packed[first : first + stored.numel()] = stored
-        part.copy_(y)
+        if packed is None:
+            part.copy_(y)
+            continue
+        stepped = y.to(torch.int32)
+        remainder = part.sub_(smallest_preimage_(y, ratio).to(torch.int32))
+        first = packed_size(start, width)
+        stored = pack(remainder, width)
+        packed[first : first + stored.numel()] = stored
+        part.copy_(stepped)
     return packed
 
 
@@ -122,7 +125,7 @@ def inverse_step_(
         part = flat[start : start + size]
         first = packed_size(start, width)
         stored = packed[first : first + packed_size(part.numel(), width)]
-        x = smallest_preimage(part, ratio)
+        x = smallest_preimage_(part.to(torch.float64), ratio)
         x.add_(unpack(stored, width, part.numel()))
         part.copy_(x.clamp_(-_INT32_MAX, _INT32_MAX))
     return y

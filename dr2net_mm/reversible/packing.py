@@ -55,6 +55,9 @@ def unpack(packed: Tensor, width: int, count: int) -> Tensor:
         return packed.to(torch.int32) + 32768
     if width == 8:
         return packed.to(torch.int32)
-    mask = (1 << width) - 1
-    parts = [(packed >> (i * width)) & mask for i in range(8 // width)]
-    return torch.cat(parts)[:count].to(torch.int32)
+    size, mask = packed.numel(), (1 << width) - 1
+    values = torch.empty(count, dtype=torch.int32, device=packed.device)
+    for position in range(8 // width):
+        part = values[position * size : (position + 1) * size]
+        part.copy_((packed[: part.numel()] >> (position * width)) & mask)
+    return values

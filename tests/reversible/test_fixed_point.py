@@ -6,7 +6,7 @@ import torch
 from dr2net_mm.reversible.fixed_point import (
     Ratio,
     inverse_step_,
-    smallest_preimage,
+    smallest_preimage_,
     step_,
     times,
 )
@@ -34,9 +34,9 @@ def test_step_is_the_floor_of_the_exact_product(numerator, bits):
 @pytest.mark.parametrize('bits', [16, 17, 18])
 @pytest.mark.parametrize('numerator', NUMERATORS)
 def test_smallest_preimage_is_the_ceiling_of_the_exact_quotient(numerator, bits):
-    y = torch.unique(times(numbers(), Ratio(numerator, bits))).to(torch.int32)
-    expected = [-((-value << bits) // numerator) for value in y.tolist()]
-    assert smallest_preimage(y, Ratio(numerator, bits)).tolist() == expected
+    y = torch.unique(times(numbers(), Ratio(numerator, bits)))
+    expected = [-((-value << bits) // numerator) for value in map(int, y.tolist())]
+    assert smallest_preimage_(y, Ratio(numerator, bits)).tolist() == expected
 
 
 @pytest.mark.parametrize('numerator', [6554, 65536, 40000, 1])
