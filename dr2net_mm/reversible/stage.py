@@ -111,8 +111,7 @@ class DualResidualStage:
         x, y, largest = arithmetics[0].enter(x0)
         self.monitor.note(largest)
         for branch, arithmetic in zip(branches, arithmetics[1:]):
-            x, y, largest = branch_step(arithmetic, branch, x, y, None)
-            self.monitor.note(largest)
+            x, y = branch_step(arithmetic, branch, x, y, self.monitor)
         return head(head.fuse(arithmetics[-1], x, y))
 
     def _run_reversible(
@@ -131,10 +130,9 @@ class DualResidualStage:
             parameters = [p for p in branch.parameters() if p.requires_grad]
             if not parameters and not token.requires_grad:
                 # Nothing at or below this branch needs a gradient.
-                tape.x, tape.y, largest = branch_step(
-                    arithmetic, branch, tape.x, tape.y, None
+                tape.x, tape.y = branch_step(
+                    arithmetic, branch, tape.x, tape.y, self.monitor
                 )
-                self.monitor.note(largest)
                 continue
             record = StepRecord(
                 arithmetic, branch, branch.pieces(tape.x), parameters, keep

@@ -26,8 +26,9 @@ def branch_step(
     branch: Branch,
     x: Tensor,
     y: Tensor,
-    record: Optional[StepRecord],
-) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    monitor: StreamMonitor,
+    record: Optional[StepRecord] = None,
+) -> Tuple[Tensor, Tensor]:
     """Streams after one branch, in the memory of those before it.
 
     With a record, each piece of the branch is evaluated with gradients enabled even if
@@ -35,12 +36,10 @@ def branch_step(
     have to run.
 
     Returns:
-        x_i, y_i and the largest magnitude in x_i (None if the arithmetic has no
-        limit).
+        x_i and y_i.
     """
     noise = branch.noise(x)
     pieces = record.pieces if record is not None else branch.pieces(x)
-    largest = None
     if record is not None:
         record.noise = noise
     for piece in pieces:
@@ -50,13 +49,11 @@ def branch_step(
         else:
             f = evaluate(record, piece, view)
         check_output(f, view, branch)
-        found = arithmetic.add_(y, piece, f, view.detach())
-        if found is not None:
-            largest = found if largest is None else torch.maximum(largest, found)
+        monitor.note(arithmetic.add_(y, piece, f, view.detach()))
     y_next, remainder = arithmetic.beta_step_(x, keep=record is not None)
     if record is not None:
         record.remainder = remainder
-    return y, y_next, largest
+    return y, y_next
 
 
 def evaluate(record: StepRecord, piece: Piece, view: Tensor) -> Tensor:
@@ -162,10 +159,9 @@ class Step(torch.autograd.Function):
         if tape.verify:
             record.checksum = checksum(tape.x, tape.y)
         with tape.autocast.replayed():
-            tape.x, tape.y, largest = branch_step(
-                record.arithmetic, record.branch, tape.x, tape.y, record
+            tape.x, tape.y = branch_step(
+                record.arithmetic, record.branch, tape.x, tape.y, monitor, record
             )
-        monitor.note(largest)
         tape.advance(record)
         ctx.position = tape.position
         return token.new_empty(())
