@@ -107,9 +107,19 @@ class Dr2SwinTransformer(DualResidualBackbone, SwinTransformer):
         chunk = self.dual_residual_options.chunk
         branches: List[Branch] = []
         for block in stage.blocks:
+            attn, ffn = block.attn, block.ffn
+            window, shift = (attn.window_size,) * 2, (attn.shift_size,) * 2
             branches += [
-                WindowAttentionBranch(block.norm1, block.attn, size, chunk),
-                FeedForwardBranch(block.norm2, block.ffn, chunk),
+                WindowAttentionBranch(
+                    block.norm1, attn.w_msa, attn.drop, size, window, shift, chunk
+                ),
+                FeedForwardBranch(
+                    block.norm2,
+                    (ffn.layers, ffn.gamma2),
+                    ffn.feedforward_channels,
+                    ffn.dropout_layer,
+                    chunk,
+                ),
             ]
         return branches
 

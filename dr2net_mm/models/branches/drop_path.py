@@ -18,7 +18,7 @@ def drop_prob_of(layer: nn.Module) -> float:
     if type(layer).__name__ == 'DropPath':
         return float(layer.drop_prob)
     raise TypeError(
-        'the dropout_layer of a residual branch must be DropPath or Identity, got '
+        'the drop path of a residual branch must be DropPath or Identity, got '
         f'{type(layer).__name__}.'
     )
 

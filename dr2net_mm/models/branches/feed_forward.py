@@ -1,4 +1,4 @@
-"""The feed-forward branch of a Swin block."""
+"""The feed-forward branch of a transformer block."""
 
 from typing import List, Optional, Sequence, Union
 
@@ -12,27 +12,40 @@ from .drop_path import drop_prob_of, scale_tokens
 
 
 class FeedForwardBranch(Branch):
-    """``F(x) = drop_path(ffn(norm(x)))`` of mmcv's ``FFN``, without its identity.
+    """``F(x) = drop_path(gain · layers(norm(x)))``, without the identity.
 
     Args:
         norm: The norm in front, token by token.
-        ffn: mmcv's ``FFN``.
+        layers: Modules that are applied one after the other, token by token.
+        hidden: Width of the hidden layer.
+        drop_path: The block's ``DropPath`` or ``Identity``.
         chunk: How many tokens at a time, see ``DualResidualOptions.chunk``.
+        gain: Multiplier of every channel of the result (LayerScale), [C].
     """
 
     def __init__(
-        self, norm: nn.Module, ffn: nn.Module, chunk: Union[None, int, str]
+        self,
+        norm: nn.Module,
+        layers: Sequence[nn.Module],
+        hidden: int,
+        drop_path: nn.Module,
+        chunk: Union[None, int, str],
+        gain: Optional[nn.Parameter] = None,
     ) -> None:
         self.norm = norm
-        self.ffn = ffn
+        self.layers = tuple(layers)
+        self.hidden = hidden
+        self.drop_path = drop_path
         self.chunk = chunk
+        self.gain = gain
 
     def parameters(self) -> List[nn.Parameter]:
-        return unique_parameters((self.norm, self.ffn))
+        found = unique_parameters((self.norm, *self.layers))
+        return found if self.gain is None else [*found, self.gain]
 
     def cost(self, channels: int) -> TokenCost:
         """What the branch costs for each token."""
-        hidden = self.ffn.feedforward_channels
+        hidden = self.hidden
         return TokenCost(
             # The stream, its norm, the output; both sides of the activation.
             kept_values=3 * channels + 2 * hidden,
@@ -58,12 +71,16 @@ class FeedForwardBranch(Branch):
         return [Piece(slice(i, min(i + size, tokens))) for i in range(0, tokens, size)]
 
     def noise(self, stream: Tensor) -> Optional[Tensor]:
-        drop = self.ffn.dropout_layer
-        scale = drop_path_scale(stream, drop_prob_of(drop), drop.training)
+        probability = drop_prob_of(self.drop_path)
+        scale = drop_path_scale(stream, probability, self.drop_path.training)
         if scale is None:
             return None
         return scale.repeat_interleave(stream[0].numel() // stream.shape[-1])
 
     def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
-        out = self.ffn.gamma2(self.ffn.layers(self.norm(x)))
+        out = self.norm(x)
+        for layer in self.layers:
+            out = layer(out)
+        if self.gain is not None:
+            out = self.gain * out
         return scale_tokens(out, noise, piece)

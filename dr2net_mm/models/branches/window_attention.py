@@ -1,7 +1,7 @@
 """The (shifted) window attention branch of a Swin block."""
 
 from math import prod
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
@@ -14,52 +14,60 @@ from .chunking import tokens_per_piece
 from .drop_path import drop_prob_of, scale_tokens
 from .windows import WindowContext, window_pieces
 
-#: What mmdet adds to the logits of two places of different regions.
+#: What mmdet and mmaction add to the logits of two places of different regions.
 MASKED = -100.0
 
 
 class WindowAttentionBranch(Branch):
-    """``F(x) = drop_path(window_attention(norm(x)))`` of mmdet's ``SwinBlock``.
+    """``F(x) = drop_path(window_attention(norm(x)))`` of a Swin block.
 
-    The numbers are those of mmdet's ``ShiftWindowMSA`` (padding behind the norm, roll,
-    mask, relative position bias), for any group of windows at a time: their tokens
-    are gathered by index, so that no padded, rolled or partitioned copy of the whole
-    stream is made.
+    The numbers are those of mmdet's ``ShiftWindowMSA`` and of the first part of
+    mmaction's ``SwinTransformerBlock3D`` (padding behind the norm, roll, mask, relative
+    position bias), for any group of windows at a time: their tokens are gathered by
+    index, so that no padded, rolled or partitioned copy of the whole stream is made.
 
     Args:
         norm: The norm in front, token by token.
-        attention: mmdet's ``ShiftWindowMSA``.
-        size: Height and width of the token grid.
+        msa: mmdet's ``WindowMSA`` or mmaction's ``WindowAttention3D``.
+        drop_path: The block's ``DropPath`` or ``Identity``.
+        size: Tokens along each axis of the grid, (H, W) or (D, H, W).
+        window: Window along each axis.
+        shift: Shift along each axis.
         chunk: How many tokens at a time, see ``DualResidualOptions.chunk``.
     """
 
     def __init__(
         self,
         norm: nn.Module,
-        attention: nn.Module,
-        size: Tuple[int, int],
+        msa: nn.Module,
+        drop_path: nn.Module,
+        size: Sequence[int],
+        window: Sequence[int],
+        shift: Sequence[int],
         chunk: Union[None, int, str],
     ) -> None:
         self.norm = norm
-        self.attention = attention
+        self.msa = msa
+        self.drop_path = drop_path
         self.size = tuple(int(length) for length in size)
+        self.window = tuple(int(length) for length in window)
+        self.shift = tuple(int(length) for length in shift)
         self.chunk = chunk
 
     def parameters(self) -> List[nn.Parameter]:
-        return unique_parameters((self.norm, self.attention))
+        return unique_parameters((self.norm, self.msa))
 
     def cost(self, channels: int) -> TokenCost:
         """What the branch costs for each token."""
-        msa, window = self.attention.w_msa, self.attention.window_size
-        places = window**2
-        weights = msa.num_heads * places
-        padding = prod(-(-n // window) * window / n for n in self.size)
+        places = prod(self.window)
+        weights = self.msa.num_heads * places
+        padding = prod(-(-n // w) * w / n for n, w in zip(self.size, self.window))
         # The norm, scaled q, k and v of every place, padding included.
         padded = 4 * channels
         # The input, what is projected and the result; where there is padding, torch
         # also keeps what is copied between it.
         kept = 3 * channels + channels * (padding > 1)
-        fused = msa.qkv.weight.is_cuda
+        fused = self.msa.qkv.weight.is_cuda
         return TokenCost(
             kept_values=kept
             + int(padding * (padded + (channels if fused else weights))),
@@ -79,47 +87,51 @@ class WindowAttentionBranch(Branch):
 
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
         """Groups of windows."""
-        places = self.attention.window_size**2
         channels = stream.shape[-1]
         size = self.piece_tokens(stream.numel() // channels, channels)
         return window_pieces(
             stream.shape[0],
             self.size,
-            (self.attention.window_size,) * 2,
-            (self.attention.shift_size,) * 2,
-            None if size is None else max(1, size // places),
+            self.window,
+            self.shift,
+            None if size is None else max(1, size // prod(self.window)),
             stream.device,
         )
 
     def noise(self, stream: Tensor) -> Optional[Tensor]:
-        drop = self.attention.drop
-        scale = drop_path_scale(stream, drop_prob_of(drop), drop.training)
+        probability = drop_prob_of(self.drop_path)
+        scale = drop_path_scale(stream, probability, self.drop_path.training)
         return None if scale is None else scale.repeat_interleave(stream.shape[1])
 
     def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
-        out = window_attention(self.attention.w_msa, self.norm(x), piece.context)
+        places = prod(self.window)
+        out = window_attention(self.msa, self.norm(x), places, piece.context)
         return scale_tokens(out, noise, piece)
 
 
-def window_attention(msa: nn.Module, x: Tensor, context: WindowContext) -> Tensor:
+def window_attention(
+    msa: nn.Module, x: Tensor, places: int, context: WindowContext
+) -> Tensor:
     """Multi-head self-attention within windows.
 
     Args:
-        msa: mmdet's ``WindowMSA``.
+        msa: mmdet's ``WindowMSA`` or mmaction's ``WindowAttention3D``.
         x: Tokens of the windows, without padding, [tokens, C].
+        places: Places N of a window; a grid smaller than the window of ``msa`` has
+            fewer than that.
         context: Where they stand.
 
     Returns:
         Tensor [tokens, C].
     """
     tokens, channels = x.shape
-    windows, places = context.windows, msa.relative_position_index.shape[0]
+    windows = context.windows
     if context.places is not None:
         padded = x.new_zeros(windows * places, channels)
         x = padded.index_copy(0, context.places, x)
     qkv = msa.qkv(x).view(windows, places, 3, msa.num_heads, -1)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
-    bias = attention_bias(msa, context.region).to(q.dtype)
+    bias = attention_bias(msa, places, context.region).to(q.dtype)
     dropout = msa.attn_drop.p if msa.attn_drop.training else 0.0
     out = dot_product_attention(q, k, v, bias, dropout, msa.scale)
     out = out.transpose(1, 2).reshape(windows * places, channels)
@@ -152,14 +164,17 @@ def dot_product_attention(
     return weights @ v
 
 
-def attention_bias(msa: nn.Module, region: Optional[Tensor]) -> Tensor:
+def attention_bias(msa: nn.Module, places: int, region: Optional[Tensor]) -> Tensor:
     """Relative position bias, plus the mask between regions where there are any.
+
+    In a window that was clipped to a small grid the bias is that of the first places of
+    the whole window, as in mmaction.
 
     Returns:
         Tensor [1 or windows, heads, N, N].
     """
-    index = msa.relative_position_index
-    bias = msa.relative_position_bias_table[index.view(-1)]
+    index = msa.relative_position_index[:places, :places]
+    bias = msa.relative_position_bias_table[index.reshape(-1)]
     bias = bias.view(*index.shape, -1).permute(2, 0, 1).unsqueeze(0)
     if region is None:
         return bias

@@ -19,6 +19,13 @@ def feed_forward(drop_prob=0.0, **arguments):
     return norm.double(), ffn.double()
 
 
+def branch_of(norm, ffn, chunk):
+    """The branch of mmcv's ``FFN``."""
+    layers = (ffn.layers, ffn.gamma2)
+    hidden = ffn.feedforward_channels
+    return FeedForwardBranch(norm, layers, hidden, ffn.dropout_layer, chunk)
+
+
 def evaluate(branch, x):
     """The branch on a whole stream, by its pieces."""
     noise = branch.noise(x)
@@ -41,7 +48,7 @@ def evaluate(branch, x):
 def test_it_is_mmcvs_ffn_without_its_identity(arguments, chunk):
     norm, ffn = feed_forward(**arguments)
     ffn.eval()
-    branch = FeedForwardBranch(norm, ffn, chunk)
+    branch = branch_of(norm, ffn, chunk)
     results = []
     for function in (
         lambda x: ffn(norm(x), identity=torch.zeros_like(x)),
@@ -63,7 +70,7 @@ def test_it_is_mmcvs_ffn_without_its_identity(arguments, chunk):
 @pytest.mark.parametrize('chunk', [None, 7])
 def test_drop_path_drops_whole_samples_in_whatever_pieces(chunk):
     norm, ffn = feed_forward(drop_prob=0.4)
-    branch = FeedForwardBranch(norm, ffn, chunk)
+    branch = branch_of(norm, ffn, chunk)
     x = torch.randn(40, 5, CHANNELS, dtype=torch.float64)
     with torch.no_grad():
         dropped = evaluate(branch, x)
@@ -78,4 +85,19 @@ def test_a_dropout_in_place_of_drop_path_is_refused():
     norm, ffn = feed_forward()
     ffn.dropout_layer = nn.Dropout(0.1)
     with pytest.raises(TypeError, match='must be DropPath or Identity, got Dropout'):
-        FeedForwardBranch(norm, ffn, None).noise(torch.zeros(1, 2, CHANNELS))
+        branch_of(norm, ffn, None).noise(torch.zeros(1, 2, CHANNELS))
+
+
+def test_a_gain_multiplies_the_channels_and_gets_a_gradient():
+    norm, ffn = feed_forward()
+    gain = nn.Parameter(torch.linspace(-1, 1, CHANNELS, dtype=torch.float64))
+    x = torch.randn(2, 5, CHANNELS, dtype=torch.float64)
+    plain = branch_of(norm, ffn, 3)
+    scaled = FeedForwardBranch(
+        norm, (ffn.layers,), ffn.feedforward_channels, nn.Identity(), 3, gain
+    )
+    found, wanted = evaluate(scaled, x), evaluate(plain, x)
+    torch.testing.assert_close(found, gain * wanted)
+    assert any(parameter is gain for parameter in scaled.parameters())
+    (gradient,) = torch.autograd.grad(found.sum(), [gain])
+    torch.testing.assert_close(gradient, wanted.sum((0, 1)))

@@ -32,6 +32,14 @@ def attention(window=7, shift=0, heads=3, seed=0, **arguments):
     return module
 
 
+def branch_of(norm, module, size, chunk):
+    """The branch of mmdet's ``ShiftWindowMSA``."""
+    window, shift = (module.window_size,) * 2, (module.shift_size,) * 2
+    return WindowAttentionBranch(
+        norm, module.w_msa, module.drop, size, window, shift, chunk
+    )
+
+
 def tokens(size, batch=2, dtype=torch.float32):
     generator = torch.Generator().manual_seed(size[0] * 100 + size[1])
     shape = (batch, size[0] * size[1], CHANNELS)
@@ -51,7 +59,7 @@ def compare(module, size, chunk, dtype=torch.float64, tolerance=1e-10, norm=None
     """Outputs and all gradients of the branch and of mmdet's module."""
     norm = norm or nn.Identity()
     module.to(dtype)
-    branch = WindowAttentionBranch(norm, module, size, chunk)
+    branch = branch_of(norm, module, size, chunk)
     weight = tokens((size[1], size[0]), dtype=dtype)
     results = []
     for function in (
@@ -119,14 +127,14 @@ def test_dropout_is_off_in_evaluation_and_on_in_training(rate):
     compare(module, (9, 13), 100)
     module.train()
     x = tokens((9, 13), dtype=torch.float64)
-    branch = WindowAttentionBranch(nn.Identity(), module, (9, 13), None)
+    branch = branch_of(nn.Identity(), module, (9, 13), None)
     assert not torch.equal(evaluate(branch, x), evaluate(branch, x))
 
 
 def test_dropped_attention_is_the_undropped_one_on_average():
     torch.manual_seed(0)
     module = attention(attn_drop_rate=0.3)
-    branch = WindowAttentionBranch(nn.Identity(), module, (7, 7), None)
+    branch = branch_of(nn.Identity(), module, (7, 7), None)
     x = tokens((7, 7), batch=1)
     with torch.no_grad():
         mean = sum(evaluate(branch, x) for _ in range(1000)) / 1000
@@ -139,7 +147,7 @@ def test_drop_path_drops_samples_and_scales_those_that_stay():
     torch.manual_seed(0)
     layer = dict(type='DropPath', drop_prob=0.4)
     module = attention(shift=3, dropout_layer=layer)
-    branch = WindowAttentionBranch(nn.Identity(), module, (9, 13), 100)
+    branch = branch_of(nn.Identity(), module, (9, 13), 100)
     x = tokens((9, 13), batch=40)
     with torch.no_grad():
         dropped = evaluate(branch, x)
@@ -152,14 +160,14 @@ def test_drop_path_drops_samples_and_scales_those_that_stay():
 
 def test_another_dropout_layer_is_refused():
     module = attention(dropout_layer=dict(type='Dropout', drop_prob=0.4))
-    branch = WindowAttentionBranch(nn.Identity(), module, (7, 7), None)
+    branch = branch_of(nn.Identity(), module, (7, 7), None)
     with pytest.raises(TypeError, match='must be DropPath or Identity, got Dropout'):
         branch.noise(tokens((7, 7)))
 
 
 def test_autocast_computes_in_its_type_close_to_mmdets():
     module = attention(shift=3)
-    branch = WindowAttentionBranch(nn.Identity(), module, (9, 13), 100)
+    branch = branch_of(nn.Identity(), module, (9, 13), 100)
     x = tokens((9, 13))
     with torch.no_grad():
         exact = module(x, (9, 13))
