@@ -1,5 +1,5 @@
-"""Models: backbones, and the residual branches that they are made of."""
+"""Models: backbones, the residual branches that they are made of, and localizers."""
 
-from . import backbones, branches
+from . import backbones, branches, localizers
 
-__all__ = ['backbones', 'branches']
+__all__ = ['backbones', 'branches', 'localizers']

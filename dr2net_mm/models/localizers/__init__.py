@@ -1,0 +1,3 @@
+"""Temporal action detectors, registered in MMEngine's root registry."""
+
+__all__: list = []
