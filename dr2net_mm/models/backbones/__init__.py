@@ -18,3 +18,8 @@ if usable('mmdet.models'):
     from .swin import Dr2SwinTransformer  # noqa: F401
 
     __all__ += ['Dr2SwinTransformer']
+
+if usable('mmaction.models'):
+    from .swin3d import Dr2SwinTransformer3D  # noqa: F401
+
+    __all__ += ['Dr2SwinTransformer3D']
