@@ -21,5 +21,6 @@ if usable('mmdet.models'):
 
 if usable('mmaction.models'):
     from .swin3d import Dr2SwinTransformer3D  # noqa: F401
+    from .vit import Dr2VisionTransformer  # noqa: F401
 
-    __all__ += ['Dr2SwinTransformer3D']
+    __all__ += ['Dr2SwinTransformer3D', 'Dr2VisionTransformer']

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torch.utils.checkpoint as cp
 from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from dr2net_mm.models.branches import AttentionBranch, FeedForwardBranch
 from dr2net_mm.reversible import Branch
@@ -169,10 +169,96 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
     def _finish(self, x: Tensor, size: GridSize) -> Tensor:
         """What mmaction makes of the last block's tokens [B, N, C]."""
         if self.return_feat_map:
-            return self.norm(x).reshape(-1, *size, self.embed_dims).permute(
-                0, 4, 1, 2, 3
-            )
+            return self.norm(x).view(-1, *size, self.embed_dims).movedim(-1, 1)
         if self.fc_norm is not None:
             return self.fc_norm(self.norm(x).mean(1))
         # The norm sees each token by itself.
         return self.norm(x[:, 0])
+
+    def _plan(
+        self, x: Tensor, branches: List[Branch], size: GridSize
+    ) -> Optional[Plan]:
+        """Which branches are stored, see ``memory_budget``."""
+        if self.dual_residual_options.memory_budget is None:
+            return None
+        branch_bytes = 2 if AutocastState(x.device).enabled() else 4
+        frozen = self._frozen_branches(branches)
+        plan = self._storage_plan(
+            (x.shape[0], *size, branch_bytes, frozen),
+            lambda: self.stage_costs(x.shape[0], size, branch_bytes),
+        )
+        return None if plan is None else [[False] * frozen + plan[0]]
+
+    def _frozen_branches(self, branches: List[Branch]) -> int:
+        """How many of the first branches no gradient has to pass."""
+        embedding = [self.pos_embed, *self.patch_embed.parameters()]
+        if any(parameter.requires_grad for parameter in embedding):
+            return 0
+        for i, branch in enumerate(branches):
+            if any(parameter.requires_grad for parameter in branch.parameters()):
+                return i
+        return len(branches)
+
+    def stage_costs(
+        self, batch: int, size: GridSize, branch_bytes: int = 4
+    ) -> List[StageCost]:
+        """Memory and work of the only stage, of its branches that gradients pass.
+
+        Args:
+            batch: Number of videos.
+            size: Tubelets along time, height and width.
+            branch_bytes: Bytes of a number within a branch, 2 under autocast.
+        """
+        tokens, channels = batch * size[0] * size[1] * size[2], self.embed_dims
+        branches = self._branches(size)
+        steps = [
+            step_cost(
+                tokens,
+                channels,
+                branch.cost(channels),
+                self.remainder_bits(),
+                branch.piece_tokens(tokens, channels),
+                branch_bytes,
+                sum(parameter.numel() for parameter in branch.parameters()),
+            )
+            for branch in branches[self._frozen_branches(branches) :]
+        ]
+        stream = 4 * tokens * channels
+        mapped, normed = self.return_feat_map, self.fc_norm is None
+        return [
+            StageCost(
+                stream,
+                outputs=stream if mapped else 4 * batch * channels,
+                steps=steps,
+                # The tokens and their gradient; what the norm makes of them.
+                finish=stream * (2 + (mapped and normed)),
+                # mmaction's norm sees all tokens, of which one may be taken.
+                between=stream * normed * (1 + (not mapped)),
+            )
+        ]
+
+
+def _check_arguments(arguments: Dict[str, Any]) -> None:
+    """Raise for arguments that mmaction's class would pass over in silence."""
+    # Configs of Swins have it; False asks for nothing.
+    if arguments.pop('with_cp', False):
+        raise ValueError(
+            'with_cp=True has no use in Dr2VisionTransformer: its activations are '
+            'reconstructed, not checkpointed. Set with_cp=False in the backbone '
+            "(and dual_residual=dict(backprop='stored') to store activations)."
+        )
+    known = list(inspect.signature(VisionTransformer.__init__).parameters)[1:-1]
+    for name in arguments:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, 'dual_residual'], n=1)
+            raise TypeError(
+                f'Dr2VisionTransformer has no argument {name!r}; '
+                + (f'did you mean {near[0]!r}?' if near else f'it has {known}.')
+            )
+    values = arguments.get('init_values')
+    if values and not isinstance(values, float):
+        warnings.warn(
+            f'init_values={values!r} is no float, and mmaction makes no gamma of it; '
+            'write it with a decimal point, or 0.0 for none.',
+            stacklevel=3,
+        )

@@ -1,6 +1,7 @@
 """Residual branches of the supported backbones, evaluated piece by piece."""
 
+from .attention import AttentionBranch
 from .feed_forward import FeedForwardBranch
 from .window_attention import WindowAttentionBranch
 
-__all__ = ['FeedForwardBranch', 'WindowAttentionBranch']
+__all__ = ['AttentionBranch', 'FeedForwardBranch', 'WindowAttentionBranch']
