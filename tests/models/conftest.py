@@ -1,4 +1,4 @@
-"""What the tests of the models share: narrow Swins and mmdet's blocks by hand."""
+"""What the tests of the models share: narrow Swins and the blocks of their parents."""
 
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -7,7 +7,14 @@ import torch
 from mmdet.models.backbones import SwinTransformer
 from torch import Tensor, nn
 
-from dr2net_mm.models.backbones import Dr2SwinTransformer
+from dr2net_mm.models.backbones import Dr2SwinTransformer, Dr2SwinTransformer3D
+
+# Behind dr2net_mm, which cures the import.
+from mmaction.models.backbones.swin import (  # isort: skip
+    SwinTransformer3D,
+    compute_mask,
+    get_window_size,
+)
 
 ResidualFunction = Callable[[Tensor], Tensor]
 StageFunction = Callable[[Tensor, Sequence[ResidualFunction]], Tensor]
@@ -73,6 +80,7 @@ class SwinTools:
         with torch.random.fork_rng():
             torch.manual_seed(7)
             outputs = forward(image)
+        outputs = [outputs] if isinstance(outputs, Tensor) else outputs
         generator = torch.Generator().manual_seed(11)
         loss = 0.0
         for output in outputs:
@@ -152,6 +160,73 @@ class SwinTools:
             return x if fusion == 'last' else (x + y) / 2
 
         return run_stage
+
+
+class VideoSwinTools(SwinTools):
+    """The same for Video Swins."""
+
+    def arguments(self, **changes) -> dict:
+        depths = changes.pop('depths', (2, 2, 2))
+        heads = (1, 2, 4, 8)[: len(depths)]
+        narrow = dict(
+            arch=dict(embed_dims=16, depths=depths, num_heads=heads),
+            pretrained2d=False,
+            window_size=(4, 3, 3),
+            drop_path_rate=0.0,
+            out_indices=(0, len(depths) - 1),
+        )
+        return {**narrow, **changes}
+
+    def build(self, seed: int = 0, **changes) -> Dr2SwinTransformer3D:
+        return self.randomise(Dr2SwinTransformer3D(**self.arguments(**changes)), seed)
+
+    def plain(
+        self, weights: Optional[nn.Module] = None, **changes
+    ) -> SwinTransformer3D:
+        """mmaction's backbone, with the weights of another one where there is one."""
+        model = self.randomise(SwinTransformer3D(**self.arguments(**changes)))
+        if weights is not None:
+            state = weights.state_dict()
+            wanted = model.state_dict().keys()
+            model.load_state_dict({key: state[key] for key in wanted})
+        return model
+
+    def video(
+        self, frames: int = 12, height: int = 36, width: int = 28, batch: int = 1
+    ) -> Tensor:
+        generator = torch.Generator().manual_seed(frames * height * width)
+        return torch.randn(batch, 3, frames, height, width, generator=generator)
+
+    def by_hand(
+        self, model: SwinTransformer3D, image: Tensor, run_stage: StageFunction
+    ) -> List[Tensor]:
+        """The backbone on mmaction's own modules, its stages run by ``run_stage``."""
+        x = model.pos_drop(model.patch_embed(image)).permute(0, 2, 3, 4, 1)
+        outputs = []
+        for i, layer in enumerate(model.layers):
+            size = x.shape[1:4]
+            window, shift = get_window_size(size, layer.window_size, layer.shift_size)
+            padded = [-(-length // w) * w for length, w in zip(size, window)]
+            mask = compute_mask(*padded, window, shift, x.device)
+            functions: List[ResidualFunction] = []
+            for block in layer.blocks:
+                functions += [
+                    lambda x, block=block, mask=mask.to(x.dtype): block.drop_path(
+                        block.forward_part1(x, mask)
+                    ),
+                    block.forward_part2,
+                ]
+            x = run_stage(x, functions)
+            if i in model.out_indices:
+                outputs.append(getattr(model, f'norm{i}')(x).permute(0, 4, 1, 2, 3))
+            if layer.downsample is not None:
+                x = layer.downsample(x)
+        return outputs
+
+
+@pytest.fixture(scope='session')
+def video_swin() -> VideoSwinTools:
+    return VideoSwinTools()
 
 
 @pytest.fixture(scope='session')

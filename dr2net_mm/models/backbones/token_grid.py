@@ -61,8 +61,8 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
         self._init_dual_residual(dual_residual, len(stages), ('last', 'mean'))
         if any(block.with_cp for stage in stages for block in stage.blocks):
             raise ValueError(
-                f'with_cp=True has no use in {type(self).__name__}: its activations are '
-                'reconstructed, not checkpointed. Set with_cp=False in the backbone '
+                f'with_cp=True has no use in {type(self).__name__}: its activations '
+                'are reconstructed, not checkpointed. Set with_cp=False there '
                 "(and dual_residual=dict(backprop='stored') to store activations)."
             )
 
