@@ -1,3 +1,5 @@
 """Temporal action detectors, registered in MMEngine's root registry."""
 
-__all__: list = []
+from .end_to_end import EndToEndLocalizer
+
+__all__ = ['EndToEndLocalizer']
