@@ -1,5 +1,6 @@
 """Temporal action detectors, registered in MMEngine's root registry."""
 
 from .end_to_end import EndToEndLocalizer
+from .vsgn import VSGN
 
-__all__ = ['EndToEndLocalizer']
+__all__ = ['EndToEndLocalizer', 'VSGN']
