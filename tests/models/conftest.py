@@ -7,7 +7,11 @@ import torch
 from mmdet.models.backbones import SwinTransformer
 from torch import Tensor, nn
 
-from dr2net_mm.models.backbones import Dr2SwinTransformer, Dr2SwinTransformer3D
+from dr2net_mm.models.backbones import (
+    Dr2SwinTransformer,
+    Dr2SwinTransformer3D,
+    Dr2VisionTransformer,
+)
 
 # Behind dr2net_mm, which cures the import.
 from mmaction.models.backbones.swin import (  # isort: skip
@@ -15,6 +19,7 @@ from mmaction.models.backbones.swin import (  # isort: skip
     compute_mask,
     get_window_size,
 )
+from mmaction.models.backbones.vit_mae import VisionTransformer  # isort: skip
 
 ResidualFunction = Callable[[Tensor], Tensor]
 StageFunction = Callable[[Tensor, Sequence[ResidualFunction]], Tensor]
@@ -222,6 +227,64 @@ class VideoSwinTools(SwinTools):
             if layer.downsample is not None:
                 x = layer.downsample(x)
         return outputs
+
+
+class VitTools(VideoSwinTools):
+    """The same for VideoMAE's Vision Transformers."""
+
+    def arguments(self, **changes) -> dict:
+        narrow = dict(
+            img_size=32,
+            patch_size=8,
+            embed_dims=16,
+            depth=3,
+            num_heads=2,
+            num_frames=6,
+            drop_path_rate=0.0,
+        )
+        return {**narrow, **changes}
+
+    def build(self, seed: int = 0, **changes) -> Dr2VisionTransformer:
+        return self.randomise(Dr2VisionTransformer(**self.arguments(**changes)), seed)
+
+    def plain(
+        self, weights: Optional[nn.Module] = None, **changes
+    ) -> VisionTransformer:
+        """mmaction's backbone, with the weights of another one where there is one."""
+        model = self.randomise(VisionTransformer(**self.arguments(**changes)))
+        if weights is not None:
+            state = weights.state_dict()
+            wanted = model.state_dict().keys()
+            model.load_state_dict({key: state[key] for key in wanted})
+        return model
+
+    def video(
+        self, frames: int = 6, height: int = 32, width: int = 32, batch: int = 2
+    ) -> Tensor:
+        return super().video(frames, height, width, batch)
+
+    def by_hand(
+        self, model: VisionTransformer, image: Tensor, run_stage: StageFunction
+    ) -> Tensor:
+        """The mean of the tokens, on mmaction's own modules, run by ``run_stage``."""
+        functions: List[ResidualFunction] = []
+        for block in model.blocks:
+            gains = [getattr(block, name, 1.0) for name in ('gamma_1', 'gamma_2')]
+            functions += [
+                lambda x, block=block, gain=gains[0]: block.drop_path(
+                    gain * block.attn(block.norm1(x))
+                ),
+                lambda x, block=block, gain=gains[1]: block.drop_path(
+                    gain * block.mlp(block.norm2(x))
+                ),
+            ]
+        x = model.pos_drop(model.patch_embed(image)[0] + model.pos_embed)
+        return model.fc_norm(run_stage(x, functions).mean(1))
+
+
+@pytest.fixture(scope='session')
+def vit() -> VitTools:
+    return VitTools()
 
 
 @pytest.fixture(scope='session')

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torch.utils.checkpoint as cp
 from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from dr2net_mm.models.branches import AttentionBranch, FeedForwardBranch
 from dr2net_mm.reversible import Branch
@@ -92,19 +92,19 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
             x,
             branches,
             lambda fused: (self._finish(fused, size),),
-            [self.norm] if self.fc_norm is None else [self.norm, self.fc_norm],
+            self._finishing_modules(),
             self._plan(x, branches, size),
         )
         return out
 
     def _grid(self, x: Tensor) -> GridSize:
         """Tubelets along time, height and width; rests are cut off as in mmaction."""
-        name = type(self).__name__
-        if x.dim() != 5:
+        name, channels = type(self).__name__, self.patch_embed.projection.in_channels
+        if x.dim() != 5 or x.shape[1] != channels:
             raise ValueError(
-                f'{name} takes videos [B, C, T, H, W], got a tensor of shape '
-                f"{tuple(x.shape)}. Set format_shape='NCTHW' in the data preprocessor "
-                "and input_format='NCTHW' in FormatShape."
+                f'{name} takes videos [B, {channels}, T, H, W], got shape '
+                f'{tuple(x.shape)}; clips of a video [B, clips, {channels}, T, H, W] '
+                "are flattened by mmaction's Recognizer3D or our EndToEndLocalizer."
             )
         strides = self.patch_embed.projection.stride
         size = tuple(length // step for length, step in zip(x.shape[2:], strides))
@@ -174,6 +174,11 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
             return self.fc_norm(self.norm(x).mean(1))
         # The norm sees each token by itself.
         return self.norm(x[:, 0])
+
+    def _finishing_modules(self) -> List[nn.Module]:
+        if self.return_feat_map or self.fc_norm is None:
+            return [self.norm]
+        return [self.norm, self.fc_norm]
 
     def _plan(
         self, x: Tensor, branches: List[Branch], size: GridSize
