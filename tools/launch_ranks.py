@@ -12,6 +12,7 @@ from typing import List, Optional
 def main(argv: Optional[List[str]] = None) -> int:
     """Run torchrun; returns the exit code of the run."""
     from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # Their messages repeat what is said below.
@@ -27,6 +28,9 @@ def main(argv: Optional[List[str]] = None) -> int:
             print(f'launch_ranks.py: error: rank {rank} {reason}', file=sys.stderr)
             return 128 - failure.exitcode
         return failure.exitcode
+    except SignalException as stop:
+        # The ranks have had the signal too, and time to save a checkpoint.
+        return 128 + stop.sigval
     return 0
 
 

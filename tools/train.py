@@ -19,7 +19,8 @@ examples:
   # eight GPUs
   bash tools/dist_train.sh my_config.py 8 --auto-scale-lr
 
-exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
+exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted (Ctrl-C),
+143 and 138 stopped by SIGTERM and SIGUSR1 after saving a checkpoint for --resume
 """  # noqa: E501
 
 
@@ -49,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
         const='auto',
         metavar='CHECKPOINT',
         help='go on from CHECKPOINT, or from the last one in the work dir if there is '
-        'one: weights, optimizer, schedules, alpha and beta',
+        'one, to the same numbers as without the interruption: weights, optimizer, '
+        'schedules, alpha and beta, order and augmentation of the data',
     )
     add_common_arguments(parser)
     return parser

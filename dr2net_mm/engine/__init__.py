@@ -1,5 +1,18 @@
 """What plugs into MMEngine's training engine."""
 
-from .hooks import ActivationCheckpointHook, Dr2CoefficientHook
+from .hooks import (
+    ActivationCheckpointHook,
+    Dr2CoefficientHook,
+    PreemptionHook,
+    SafeCheckpointHook,
+)
+from .runner import ResumableEpochLoop, ResumableIterLoop
 
-__all__ = ['ActivationCheckpointHook', 'Dr2CoefficientHook']
+__all__ = [
+    'ActivationCheckpointHook',
+    'Dr2CoefficientHook',
+    'PreemptionHook',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+    'SafeCheckpointHook',
+]

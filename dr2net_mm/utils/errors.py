@@ -9,6 +9,8 @@ import traceback
 from types import TracebackType
 from typing import Callable, Iterator, Optional, Tuple
 
+from .signals import StoppedBySignal
+
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 TRACEBACK_VARIABLE = 'DR2NET_TRACEBACK'
@@ -159,6 +161,7 @@ def run_tool(
 ) -> int:
     """Run ``main`` and return the exit code: 0, 2 for bad input, 130 for Ctrl-C.
 
+    A run that another signal has stopped in good order gives 128 and its number.
     Errors that :func:`describe` knows become one line on stderr, others propagate.
     In a distributed run the line comes from rank 0, or from the rank concerned when
     only that rank can have met the error.
@@ -168,6 +171,10 @@ def run_tool(
     except KeyboardInterrupt:
         print(f'{program}: interrupted', file=sys.stderr)
         return EXIT_INTERRUPTED
+    except StoppedBySignal as stop:
+        if launcher_rank() == 0:
+            print(f'{program}: {stop}', file=sys.stderr, flush=True)
+        return stop.exit_code
     except Exception as error:
         line = describe(error, started())
         if line is None:

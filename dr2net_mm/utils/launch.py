@@ -25,6 +25,7 @@ from .config_checks import (
 from .data_errors import name_files_in_errors
 from .distributed import init_gloo_without_accelerator
 from .errors import UserError, launcher_rank
+from .resume import apply_resume, make_resumable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -96,45 +97,6 @@ def base_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _latest_checkpoint(work_dir: str) -> Optional[str]:
-    """Checkpoint that ``last_checkpoint`` names, also after the folder was moved.
-
-    A run that was killed before it wrote that record leaves whole checkpoints, since
-    they are written atomically: then the newest of them.
-    """
-    record = Path(work_dir) / 'last_checkpoint'
-    recorded = record.read_text().strip() if record.is_file() else ''
-    if not recorded:
-        found = [
-            *Path(work_dir).glob('epoch_*.pth'),
-            *Path(work_dir).glob('iter_*.pth'),
-        ]
-        newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-        return None if newest is None else str(newest)
-    for candidate in (recorded, str(Path(work_dir) / Path(recorded).name)):
-        if os.path.isfile(candidate):
-            return candidate
-    raise UserError(
-        f'--resume: {str(record)!r} names {recorded!r}, which does not exist; name a '
-        'checkpoint with --resume PATH'
-    )
-
-
-def _apply_resume(cfg: Config, resume: Optional[str]) -> None:
-    """Set ``resume`` and ``load_from``; 'auto' without a checkpoint starts afresh.
-
-    Unlike MMDetection's tool, 'auto' keeps the config's ``load_from`` for that start.
-    """
-    if resume == 'auto':
-        latest = _latest_checkpoint(cfg.work_dir)
-        if latest is not None:
-            cfg.resume, cfg.load_from = True, latest
-    elif resume is not None:
-        cfg.resume, cfg.load_from = True, resume
-    if cfg.get('load_from'):
-        check_checkpoint_file(cfg.load_from, '--resume' if cfg.resume else 'load_from')
-
-
 def training_config(args: argparse.Namespace) -> Config:
     """The config of a training run, with everything checked that can be beforehand.
 
@@ -163,7 +125,8 @@ def training_config(args: argparse.Namespace) -> Config:
                 f'config, and {args.config!r} has none'
             )
         cfg.auto_scale_lr.enable = True
-    _apply_resume(cfg, args.resume)
+    make_resumable(cfg)
+    apply_resume(cfg, args.resume)
     modes = ('train', 'val') if cfg.get('val_cfg') is not None else ('train',)
     check_dataset_paths(cfg, modes)
     check_pretrained_files(cfg)

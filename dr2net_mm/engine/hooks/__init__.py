@@ -2,5 +2,12 @@
 
 from .activation_checkpoint_hook import ActivationCheckpointHook
 from .coefficient_hook import Dr2CoefficientHook
+from .preemption_hook import PreemptionHook
+from .safe_checkpoint_hook import SafeCheckpointHook
 
-__all__ = ['ActivationCheckpointHook', 'Dr2CoefficientHook']
+__all__ = [
+    'ActivationCheckpointHook',
+    'Dr2CoefficientHook',
+    'PreemptionHook',
+    'SafeCheckpointHook',
+]

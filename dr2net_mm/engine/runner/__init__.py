@@ -1,0 +1,5 @@
+"""Training loops."""
+
+from .loops import ResumableEpochLoop, ResumableIterLoop
+
+__all__ = ['ResumableEpochLoop', 'ResumableIterLoop']

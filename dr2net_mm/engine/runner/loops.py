@@ -1,0 +1,249 @@
+"""MMEngine's training loops, resumed to the same numbers as without an interruption.
+
+MMEngine 0.10 saves weights, optimizer, schedulers and logged values, but begins an
+epoch anew where a checkpoint lies within it, loads all the data that has been trained
+on before an iteration-based run goes on, starts every generator of random numbers at
+the seed again, shuffles otherwise if the config has no seed, and leaves out the
+validation that came after the checkpoint.
+"""
+
+from typing import Any, Dict, Iterator, List, Union
+
+from mmengine.dist import get_rank, get_world_size
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from dr2net_mm.utils.errors import UserError
+from dr2net_mm.utils.random_numbers import seed_random_numbers
+
+from .seeded_batches import ITERATION, make_resumable
+
+# Where checkpoints keep what a resumed run is compared with.
+DATA_INFO = 'resumable_loop/data'
+VALIDATED_INFO = 'resumable_loop/validated_iter'
+
+
+class _ResumableLoop:
+    """What the two loops share; comes before MMEngine's loop among the bases."""
+
+    def __init__(
+        self, runner: Runner, dataloader: Union[DataLoader, Dict], **kwargs: Any
+    ) -> None:
+        if isinstance(dataloader, dict):
+            randomness = runner._randomness_cfg
+            dataloader = runner.build_dataloader(
+                dataloader,
+                seed=runner.seed,
+                diff_rank_seed=randomness.get('diff_rank_seed', False),
+            )
+        self._batches = make_resumable(dataloader)
+        super().__init__(runner, dataloader, **kwargs)
+
+    def run_iter(self, *args: Any, **kwargs: Any) -> None:
+        """Train on a batch, with the random numbers of this iteration and rank."""
+        seed_random_numbers((self._seed, ITERATION, get_rank(), self._iter))
+        super().run_iter(*args, **kwargs)
+
+    @property
+    def _seed(self) -> int:
+        """Seed of the run, the same on all ranks; a resumed run has its first one."""
+        ranks_differ = self.runner._randomness_cfg.get('diff_rank_seed', False)
+        return self.runner.seed - (get_rank() if ranks_differ else 0)
+
+    def _samplers(self) -> List[Any]:
+        """The samplers that order the data by a seed of their own."""
+        batch_sampler = self._batches.batch_sampler
+        found = [batch_sampler, getattr(batch_sampler, 'sampler', None)]
+        return [sampler for sampler in found if isinstance(_seed_of(sampler), int)]
+
+    def _take_up_data(self) -> None:
+        """Compare the data with that of the run that is resumed, and take its order.
+
+        Raises:
+            UserError: If an epoch has another number of iterations.
+        """
+        runtime_info = self.runner.message_hub.runtime_info
+        before = runtime_info.get(DATA_INFO) if self._iter > 0 else None
+        now = dict(
+            processes=get_world_size(),
+            batch_size=getattr(self._batches.batch_sampler, 'batch_size', None),
+            batches=len(self.dataloader),
+        )
+        if before is not None:
+            self._compare(before, now)
+            for sampler, seed in zip(self._samplers(), before['sampler_seeds']):
+                sampler.seed = seed
+        now['sampler_seeds'] = [_seed_of(sampler) for sampler in self._samplers()]
+        self.runner.message_hub.update_info(DATA_INFO, now)
+
+    def _compare(self, before: dict, now: dict) -> None:
+        had, has = _shape(before), _shape(now)
+        if had == has and before['batches'] == now['batches']:
+            return
+        if self._counts_epochs and before['batches'] != now['batches']:
+            raise UserError(
+                f'the checkpoint comes from a run of {before["batches"]} iterations an '
+                f'epoch ({had}), this one has {now["batches"]} ({has}): schedules that '
+                'count iterations cannot go on. Resume with the same number of '
+                'processes x batch size and the same data, or start a new run from the '
+                'weights with --cfg-options load_from=CHECKPOINT'
+            )
+        self.runner.logger.warning(
+            f'The checkpoint comes from a run with {had}, this one has {has}: it goes '
+            'on, but not to the same numbers.'
+        )
+
+    def _warn_of_lost_gradients(self) -> None:
+        counts = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
+        if self._iter % counts:
+            self.runner.logger.warning(
+                f'The checkpoint was saved after iteration {self._iter}, between two '
+                f'updates of an optimizer that accumulates gradients over {counts} '
+                f'iterations: those of {self._iter % counts} iterations are lost. Save '
+                f'at multiples of {counts} iterations.'
+            )
+
+    def _validate_if_due(self, resumed: bool = False) -> None:
+        """Validate after the epoch or iteration just trained, if it is the turn.
+
+        Checkpoints are saved before the validation. A resumed run makes up for it, so
+        that the best checkpoint and schedulers that follow a metric come out the same.
+        """
+        self._decide_current_val_interval()
+        step, last = self._progress
+        due = step % self.val_interval == 0 or step == last
+        if self.runner.val_loop is None or step < self.val_begin or not due:
+            return
+        hub = self.runner.message_hub
+        if resumed:
+            if hub.runtime_info.get(VALIDATED_INFO) == self._iter:
+                return
+            self.runner.logger.info(
+                'Validating first: the checkpoint was saved before that.'
+            )
+        # Of the checkpoints, only that of a new best result is saved later than this.
+        hub.update_info(VALIDATED_INFO, self._iter)
+        self.runner.val_loop.run()
+
+
+def _seed_of(sampler: Any) -> Any:
+    return getattr(sampler, 'seed', None)
+
+
+def _shape(data: dict) -> str:
+    return f'{data["processes"]} processes x batch size {data["batch_size"]}'
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
+    """``EpochBasedTrainLoop`` that goes on exactly where a checkpoint was saved.
+
+    The order of the samples is that of MMEngine. Random numbers are drawn anew for
+    every iteration and every sample, from the seed of the run, the rank and the
+    position: ranks differ in drop path, and the number of dataset workers makes no
+    difference. A checkpoint may lie within an epoch.
+
+    Takes the arguments of ``EpochBasedTrainLoop``.
+
+    Raises:
+        ValueError: If the dataloader has no batch sampler.
+        UserError: In a resumed run, if an epoch has another number of iterations than
+            in the run that saved the checkpoint.
+    """
+
+    _counts_epochs = True
+
+    @property
+    def _progress(self) -> tuple:
+        return self._epoch, self._max_epochs
+
+    def run(self) -> nn.Module:
+        """Train."""
+        self._take_up_data()
+        self._warn_of_lost_gradients()
+        self.runner.call_hook('before_train')
+        if self._iter > 0 and self._iter == self._epoch * len(self.dataloader):
+            self._validate_if_due(resumed=True)
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate_if_due()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Train an epoch, or what a resumed run has left of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        if done < 0 or self._batches.open(self._seed, self._epoch, done):
+            raise UserError(
+                f'the checkpoint was saved after iteration {self._iter} in epoch '
+                f'{self._epoch + 1}, where epochs have {len(self.dataloader)} '
+                'iterations; resume with the data that the run had'
+            )
+        for index, data_batch in enumerate(self.dataloader, start=done):
+            self.run_iter(index, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+@LOOPS.register_module()
+class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
+    """``IterBasedTrainLoop`` that goes on exactly where a checkpoint was saved.
+
+    See :class:`ResumableEpochLoop`. Data that has been trained on is passed over
+    without being loaded.
+
+    Takes the arguments of ``IterBasedTrainLoop``.
+
+    Raises:
+        ValueError: If the dataloader has no batch sampler, or no batches.
+    """
+
+    _counts_epochs = False
+
+    def __init__(
+        self, runner: Runner, dataloader: Union[DataLoader, Dict], **kwargs: Any
+    ) -> None:
+        super().__init__(runner, dataloader, **kwargs)
+        # MMEngine has started the workers, before the checkpoint tells where to begin.
+        self.dataloader._iterator = None
+        self.dataloader_iterator = self._stream()
+
+    @property
+    def _progress(self) -> tuple:
+        return self._iter, self._max_iters
+
+    def run(self) -> nn.Module:
+        """Train."""
+        self._take_up_data()
+        self._warn_of_lost_gradients()
+        self.runner.call_hook('before_train')
+        if self._iter > 0:
+            self._validate_if_due(resumed=True)
+        self.runner.call_hook('before_train_epoch')
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._validate_if_due()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _stream(self) -> Iterator[Any]:
+        """Batches without end, from that of the current iteration on."""
+        epoch, done = 0, self._iter
+        while True:
+            sampler = getattr(self._batches.batch_sampler, 'sampler', None)
+            if epoch > 0 and hasattr(sampler, 'set_epoch'):
+                sampler.set_epoch(epoch)
+            left = self._batches.open(self._seed, epoch, done)
+            batches = 0
+            if left == 0:
+                for batches, data_batch in enumerate(self.dataloader, start=1):
+                    yield data_batch
+            if done == left and batches == 0:
+                raise ValueError('train_dataloader has no batches')
+            epoch, done = epoch + 1, left
