@@ -1,0 +1,120 @@
+"""Reading the weights of other projects' checkpoint files, and writing ours."""
+
+import argparse
+import contextlib
+import pickle
+from pathlib import Path
+from typing import Any, ContextManager, Dict, Mapping
+
+import torch
+from torch import Tensor
+
+from dr2net_mm.utils.atomic_write import atomic_open
+from dr2net_mm.utils.config_checks import check_checkpoint_file
+from dr2net_mm.utils.errors import UserError
+
+# Where training scripts keep the weights within a checkpoint.
+_NESTED = ('state_dict', 'model', 'module')
+
+
+def read_weights(path: str) -> Dict[str, Tensor]:
+    """Weights of a ``.pth``, ``.bin`` or ``.safetensors`` file.
+
+    Only tensors and plain values are unpickled. A nested state dict is found under
+    ``state_dict``, ``model`` or ``module``.
+
+    Raises:
+        UserError: If the file is missing, damaged, holds other objects or no weights.
+    """
+    if Path(path).suffix == '.safetensors' and Path(path).is_file():
+        content: Any = _read_safetensors(path)
+    else:
+        check_checkpoint_file(path, 'the one to convert')
+        content = _unpickle(path)
+    for key in _NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(
+            f'checkpoint {path!r} holds no dictionary of weights, at its top or under '
+            f'{", ".join(_NESTED)}'
+        )
+    other = [name for name, value in content.items() if not torch.is_tensor(value)]
+    if other:
+        raise UserError(
+            f'checkpoint {path!r} holds something else than weights: {other[0]!r} is '
+            f'of type {type(content[other[0]]).__name__}; the weights were looked for '
+            f'at its top and under {", ".join(_NESTED)}'
+        )
+    return dict(content)
+
+
+def write_checkpoint(
+    path: str, weights: Mapping[str, Tensor], key: str, meta: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint, all or nothing.
+
+    Args:
+        path: The file.
+        weights: Tensors by name.
+        key: What they stand under: ``'state_dict'`` for MMEngine, ``'model'`` for
+            VideoMAE.
+        meta: Plain values to keep with them.
+    """
+    with atomic_open(path) as file:
+        torch.save({'meta': dict(meta), key: dict(weights)}, file)
+
+
+def check_paths(source: str, target: str) -> None:
+    """Raise :class:`UserError` if the target is the source or a folder."""
+    if Path(target).is_dir():
+        raise UserError(f'{target!r} is a folder; give the name of the file to write')
+    if Path(source).resolve() == Path(target).resolve():
+        raise UserError(f'{target!r} is the checkpoint itself; give another name')
+
+
+def _read_safetensors(path: str) -> Dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UserError(
+            f'{path!r} needs the package safetensors: pip install safetensors'
+        ) from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(
+            f'checkpoint {path!r} is damaged ({error}): copy or download it again'
+        ) from error
+
+
+def _unpickle(path: str) -> Any:
+    try:
+        with _allowing_namespace():
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = _first_sentence(error)
+        raise UserError(
+            f'checkpoint {path!r} is damaged, or holds Python objects that are not '
+            f'loaded unasked ({reason}). If you trust the file, save its weights '
+            'alone: torch.save(torch.load(FILE, weights_only=False)["model"], OUT)'
+        ) from error
+    except (EOFError, OSError, RuntimeError) as error:
+        raise UserError(
+            f'checkpoint {path!r} is damaged or not a PyTorch checkpoint '
+            f'({_first_sentence(error)}): copy or download it again'
+        ) from error
+
+
+def _allowing_namespace() -> ContextManager:
+    """Let the command line through that VideoMAE's scripts save with the weights."""
+    safe_globals = getattr(torch.serialization, 'safe_globals', None)
+    if safe_globals is None:
+        return contextlib.nullcontext()
+    return safe_globals([argparse.Namespace])
+
+
+def _first_sentence(error: Exception) -> str:
+    text = ' '.join(str(error).split())
+    return text.split('. ')[0][:200] or type(error).__name__
