@@ -1,30 +1,108 @@
 """The backbones that the analysis tools know by name or take from a config."""
 
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from torch import Tensor
+
+from dr2net_mm.utils.activation_checkpoint import checkpoint_modules
 from dr2net_mm.utils.config_checks import load_config
 from dr2net_mm.utils.errors import UserError, describe
 
-BACKBONES: Dict[str, Dict[str, Any]] = {
-    'swin-t': dict(
-        embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7
-    ),
-    'swin-s': dict(
-        embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), window_size=7
-    ),
-    'swin-b': dict(
-        embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), window_size=7
-    ),
-    'swin-l': dict(
-        embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48), window_size=12
+
+class BackboneClass(NamedTuple):
+    """A class of the MM stack that ours extend.
+
+    Attributes:
+        library: Scope of its registry.
+        reversible: Our subclass of it.
+        frames: Frames of an input where none are given, None for images.
+        blocks: Modules that are checkpointed where the class has no ``with_cp``.
+    """
+
+    library: str
+    reversible: str
+    frames: Optional[int] = None
+    blocks: Optional[str] = None
+
+
+BACKBONE_CLASSES: Dict[str, BackboneClass] = {
+    'SwinTransformer': BackboneClass('mmdet', 'Dr2SwinTransformer'),
+    'SwinTransformer3D': BackboneClass('mmaction', 'Dr2SwinTransformer3D', frames=32),
+    'VisionTransformer': BackboneClass(
+        'mmaction', 'Dr2VisionTransformer', frames=16, blocks='blocks'
     ),
 }
-"""Arguments of mmdet's `SwinTransformer`; Swin-L as DINO uses it (384 pretraining)."""
+"""Conventional classes that can be analysed."""
 
-REVERSIBLE_TYPES = {'SwinTransformer': 'Dr2SwinTransformer'}
-"""Conventional class of mmdet -> our subclass of it."""
+
+def _swin(width: int, deep: int, heads: int, window: int = 7) -> Dict[str, Any]:
+    return dict(
+        type='SwinTransformer',
+        embed_dims=width,
+        depths=(2, 2, deep, 2),
+        num_heads=(heads, 2 * heads, 4 * heads, 8 * heads),
+        window_size=window,
+    )
+
+
+def _video_swin(width: int, deep: int, heads: int) -> Dict[str, Any]:
+    arch = _swin(width, deep, heads)
+    return dict(
+        type='SwinTransformer3D',
+        arch={key: arch[key] for key in ('embed_dims', 'depths', 'num_heads')},
+        window_size=(8, 7, 7),
+        pretrained2d=False,
+    )
+
+
+def _videomae(width: int, depth: int, heads: int) -> Dict[str, Any]:
+    return dict(
+        type='VisionTransformer', embed_dims=width, depth=depth, num_heads=heads
+    )
+
+
+BACKBONES: Dict[str, Dict[str, Any]] = {
+    'swin-t': _swin(96, 6, 3),
+    'swin-s': _swin(96, 18, 3),
+    'swin-b': _swin(128, 18, 4),
+    'swin-l': _swin(192, 18, 6, window=12),
+    'video-swin-t': _video_swin(96, 6, 3),
+    'video-swin-s': _video_swin(96, 18, 3),
+    'video-swin-b': _video_swin(128, 18, 4),
+    'video-swin-l': _video_swin(192, 18, 6),
+    'videomae-s': _videomae(384, 12, 6),
+    'videomae-b': _videomae(768, 12, 12),
+    'videomae-l': _videomae(1024, 24, 16),
+}
+"""Arguments of conventional classes; Swin-L as DINO uses it (384 pretraining)."""
 
 _WEIGHT_SOURCES = ('init_cfg', 'pretrained', 'convert_weights')
+
+
+def depths_of(backbone: Dict[str, Any]) -> List[int]:
+    """Blocks of each stage; those of the class where the arguments are silent."""
+    if 'depth' in backbone or _class_name(backbone) == 'VisionTransformer':
+        return [backbone.get('depth', 12)]
+    arch = backbone.get('arch', backbone)
+    if isinstance(arch, str):
+        from mmaction.models.backbones import SwinTransformer3D
+
+        arch = SwinTransformer3D.arch_zoo[arch.lower()]
+    return list(arch.get('depths', (2, 2, 6, 2)))
+
+
+def with_depths(backbone: Dict[str, Any], depths: Sequence[int]) -> Dict[str, Any]:
+    """The same backbone with other numbers of blocks."""
+    if _class_name(backbone) == 'VisionTransformer':
+        return dict(backbone, depth=depths[0])
+    if 'arch' not in backbone:
+        return dict(backbone, depths=tuple(depths))
+    arch = backbone['arch']
+    if isinstance(arch, str):
+        from mmaction.models.backbones import SwinTransformer3D
+
+        arch = SwinTransformer3D.arch_zoo[arch.lower()]
+    return dict(backbone, arch=dict(arch, depths=list(depths)))
 
 
 def named_backbone(
@@ -45,24 +123,40 @@ def named_backbone(
         raise UserError(
             f'backbone {name!r} is unknown; accepted: {", ".join(BACKBONES)}'
         )
-    backbone = dict(BACKBONES[name], type='SwinTransformer')
+    backbone = dict(BACKBONES[name])
     if depths is not None:
-        stages = len(backbone['depths'])
-        if len(depths) != stages or min(depths) < 1:
+        own = depths_of(backbone)
+        if len(depths) != len(own) or min(depths) < 1:
             raise UserError(
-                f'depths {tuple(depths)} do not fit {name}; give {stages} positive '
-                f'numbers, such as {" ".join(map(str, backbone["depths"]))}'
+                f'depths {tuple(depths)} do not fit {name}; positive numbers for its '
+                f'{len(own)} stages are needed, such as {" ".join(map(str, own))}'
             )
-        backbone['depths'] = tuple(depths)
+        backbone = with_depths(backbone, depths)
     if width is not None:
-        heads = backbone['num_heads'][0]
+        # A Video Swin keeps its shape in an argument of its own.
+        shape = dict(backbone.get('arch', backbone))
+        heads = shape['num_heads']
+        heads = heads if isinstance(heads, int) else heads[0]
         if width < 1 or width % heads:
             raise UserError(
                 f'width {width} does not fit {name}; give a positive multiple of its '
-                f'{heads} heads, such as {backbone["embed_dims"]}'
+                f'{heads} heads, such as {shape["embed_dims"]}'
             )
-        backbone['embed_dims'] = width
+        shape['embed_dims'] = width
+        backbone = dict(backbone, arch=shape) if 'arch' in backbone else shape
     return backbone
+
+
+def input_frames(backbone: Dict[str, Any]) -> Optional[int]:
+    """Frames of an input where none are given; None for a backbone of images."""
+    frames = BACKBONE_CLASSES[_class_name(backbone)].frames
+    return frames and backbone.get('num_frames', frames)
+
+
+def with_frames(backbone: Dict[str, Any], frames: int) -> Dict[str, Any]:
+    """The same backbone with position embeddings for a number of frames."""
+    embedded = _class_name(backbone) == 'VisionTransformer'
+    return dict(backbone, num_frames=frames) if embedded else backbone
 
 
 def packaged_config(path: str):
@@ -89,7 +183,7 @@ def config_backbone(path: str) -> Dict[str, Any]:
     backbone = (config.get('model') or {}).get('backbone')
     if backbone is None:
         raise UserError(
-            f'config {path!r} has no model.backbone; give the config of a detector, '
+            f'config {path!r} has no model.backbone; give a config that has one, '
             f'or --backbone with one of {", ".join(BACKBONES)}'
         )
     backbone = backbone.to_dict()
@@ -99,26 +193,34 @@ def config_backbone(path: str) -> Dict[str, Any]:
     return backbone
 
 
-def _accepted_types() -> Dict[str, str]:
-    ours = {reversible: plain for plain, reversible in REVERSIBLE_TYPES.items()}
-    return {**{plain: plain for plain in REVERSIBLE_TYPES}, **ours}
+def _class_name(backbone: Dict[str, Any]) -> str:
+    """Name of the conventional class of a backbone.
+
+    Raises:
+        UserError: if the type is neither a known class nor ours.
+    """
+    name = str(backbone.get('type')).split('.')[-1]
+    for plain, known in BACKBONE_CLASSES.items():
+        if name in (plain, known.reversible):
+            return plain
+    accepted = [*BACKBONE_CLASSES, *(k.reversible for k in BACKBONE_CLASSES.values())]
+    raise UserError(
+        f'backbone type {backbone.get("type")!r} cannot be analysed; accepted: '
+        f'{", ".join(accepted)}'
+    )
 
 
 def conventional_backbone(backbone: Dict[str, Any], **changes: Any) -> Dict[str, Any]:
-    """The same backbone as mmdet's own class.
+    """The same backbone as the class of the MM stack.
 
     Raises:
-        UserError: if the type is neither a known class of mmdet nor ours.
+        UserError: if the type is neither a known class nor ours.
     """
-    name = backbone.get('type')
-    plain = _accepted_types().get(str(name).split('.')[-1])
-    if plain is None:
-        raise UserError(
-            f'backbone type {name!r} cannot be analysed; accepted: '
-            f'{", ".join(_accepted_types())}'
-        )
+    plain = _class_name(backbone)
     result = {key: value for key, value in backbone.items() if key != 'dual_residual'}
-    result.update(type=f'mmdet.{plain}', with_cp=False)
+    result.update(type=f'{BACKBONE_CLASSES[plain].library}.{plain}', with_cp=False)
+    if plain == 'SwinTransformer3D':
+        result['pretrained2d'] = False
     result.update(changes)
     return result
 
@@ -137,12 +239,14 @@ def reversible_backbone(
     options.update(
         {key: value for key, value in dual_residual.items() if value is not None}
     )
-    ours = REVERSIBLE_TYPES[plain['type'].split('.')[-1]]
+    ours = BACKBONE_CLASSES[_class_name(backbone)].reversible
     return dict(plain, type=ours, dual_residual=options)
 
 
 def build_backbone(backbone: Dict[str, Any]):
     """Build a backbone from its arguments, in training mode, untouched weights.
+
+    A class without ``with_cp`` has its blocks checkpointed where that is asked for.
 
     Raises:
         UserError: if its class refuses the arguments.
@@ -151,12 +255,23 @@ def build_backbone(backbone: Dict[str, Any]):
 
     import dr2net_mm  # noqa: F401 - registers our classes
 
+    arguments = dict(backbone)
+    known = BACKBONE_CLASSES[_class_name(backbone)]
+    blocks = known.blocks if arguments['type'] != known.reversible else None
+    checkpointed = blocks and arguments.pop('with_cp', False)
     try:
-        model = MODELS.build(dict(backbone))
+        model = MODELS.build(arguments)
     except Exception as error:
         reason = describe(error)
         if reason is None:
             raise
         raise UserError(reason) from error
+    if checkpointed:
+        checkpoint_modules(model, [blocks])
     model.train()
     return model
+
+
+def output_list(outputs: Any) -> List[Tensor]:
+    """Outputs of a backbone as a list; some give a single tensor."""
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)

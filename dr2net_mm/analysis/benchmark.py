@@ -9,6 +9,7 @@ import torch
 
 from dr2net_mm.utils.errors import UserError
 
+from .backbones import depths_of, with_depths
 from .benchmark_cases import (
     MODES,
     PRECISIONS,
@@ -26,10 +27,11 @@ from .command_line import (
     backbone_parser,
     check_output,
     chosen_backbone,
-    chosen_image_size,
+    chosen_input,
     chunk_size,
     positive_int,
     run_command,
+    size_text,
     write_json,
 )
 from .detectors import config_detector
@@ -94,11 +96,12 @@ def _sweep_subjects(
     kind, values = options.sweep
     for value in values:
         if kind == 'img-size':
-            yield value, subject._replace(image_size=(value, value))
+            frames = subject.image_size[:-2]
+            yield value, subject._replace(image_size=(*frames, value, value))
             continue
-        depths = list(subject.backbone.get('depths', (2, 2, 6, 2)))
+        depths = depths_of(subject.backbone)
         depths[depths.index(max(depths))] = value
-        backbone = dict(subject.backbone, depths=tuple(depths))
+        backbone = with_depths(subject.backbone, depths)
         yield value, subject._replace(backbone=backbone)
 
 
@@ -235,10 +238,11 @@ def _command(options: argparse.Namespace) -> None:
         warnings.filterwarnings('ignore', message=message)
     if options.sweep is not None:
         options.sweep = _sweep(options.sweep)
+    backbone, size = chosen_input(options, chosen_backbone(options), default=512)
     subject = Subject(
-        chosen_backbone(options),
+        backbone,
         config_detector(options.config) if options.detector else None,
-        chosen_image_size(options, default=512),
+        size,
         options.batch,
     )
     given = dict(alpha=options.alpha, beta=options.beta, chunk=options.chunk)
@@ -266,12 +270,11 @@ def _command(options: argparse.Namespace) -> None:
             not options.no_memory,
             progress.step,
         )
-        height, width = part.image_size
         deepest = f', depth {value}' if kind == 'depth' else ''
-        print(f'\n{name}{deepest}, {height}x{width}, batch {part.batch}')
+        print(f'\n{name}{deepest}, {size_text(part.image_size)}, batch {part.batch}')
         print(result_table(found), flush=True)
         for row in found:
-            row.update(image_size=[height, width], value=value)
+            row.update(image_size=list(part.image_size), value=value)
         rows += found
         if options.json:
             # After every value: a long sweep that is stopped leaves what it has.

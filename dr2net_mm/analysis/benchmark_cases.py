@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from .backbones import build_backbone
+from .backbones import build_backbone, output_list
 from .detector_memory import Row, detector_memory
 from .detectors import (
     build_detector,
@@ -56,8 +56,8 @@ class Subject(NamedTuple):
     Attributes:
         backbone: Arguments of the backbone, either class.
         detector: Arguments of a detector around it, None for the backbone alone.
-        image_size: Height and width in pixels.
-        batch: Images of a step.
+        image_size: Height and width in pixels, behind the frames of videos.
+        batch: Images or videos of a step.
     """
 
     backbone: Dict[str, Any]
@@ -154,7 +154,8 @@ class Bench:
 
     def _loss(self, model: nn.Module) -> Tensor:
         if self.subject.detector is None:
-            return sum(output.float().sum() for output in model(self.images))
+            outputs = output_list(model(self.images))
+            return sum(output.float().sum() for output in outputs)
         if self.samples is None:
             self.samples = random_samples(
                 self.subject.batch,

@@ -5,12 +5,28 @@ import json
 import os
 import sys
 import warnings
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from dr2net_mm.utils.atomic_write import atomic_open
 from dr2net_mm.utils.errors import UserError, run_tool
 
-from .backbones import BACKBONES, config_backbone, named_backbone
+from .backbones import (
+    BACKBONES,
+    config_backbone,
+    input_frames,
+    named_backbone,
+    with_frames,
+)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -39,7 +55,8 @@ def backbone_parser(program: str, description: str, example: str) -> OneLinePars
     parser.add_argument(
         '--backbone',
         metavar='NAME',
-        help=f'in place of CONFIG: {", ".join(BACKBONES)} (windows of 7, Swin-L 12)',
+        help=f'in place of CONFIG: {", ".join(BACKBONES)} (windows of 7, Swin-L 12; '
+        'of 8x7x7 for video)',
     )
     parser.add_argument(
         '--alpha',
@@ -61,10 +78,16 @@ def backbone_parser(program: str, description: str, example: str) -> OneLinePars
         help='height and width of the input in pixels, or one number for both',
     )
     parser.add_argument(
+        '--frames',
+        type=positive_int,
+        metavar='N',
+        help='frames of the input of a video backbone (default: 32; VideoMAE 16)',
+    )
+    parser.add_argument(
         '--batch',
         type=positive_int,
         metavar='N',
-        help='images in the input (default: %(default)s)',
+        help='images or videos in the input (default: %(default)s)',
     )
     parser.add_argument('--json', metavar='FILE', help='write the results here')
     parser.add_argument(
@@ -124,15 +147,44 @@ def chosen_backbone(
     return config_backbone(options.config)
 
 
-def chosen_image_size(options: argparse.Namespace, default: int) -> Sequence[int]:
-    """Height and width that the command line gives."""
-    size = options.img_size or [default]
+def chosen_input(
+    options: argparse.Namespace, backbone: Dict[str, Any], default: int
+) -> Tuple[Dict[str, Any], Tuple[int, ...]]:
+    """The backbone, made for the input that the command line gives, and its size.
+
+    Args:
+        options: The parsed command line.
+        backbone: Arguments of the backbone.
+        default: Height and width of images where none are given; videos have 224.
+
+    Returns:
+        The arguments, and (height, width) or (frames, height, width).
+
+    Raises:
+        UserError: if there are more than two sizes, or frames for images.
+    """
+    frames = input_frames(backbone)
+    size = options.img_size or [default if frames is None else 224]
     if len(size) > 2:
         raise UserError(
             f'--img-size {" ".join(map(str, size))}: give one number, or height and '
             'width'
         )
-    return (size[0], size[-1])
+    if frames is None:
+        if options.frames is not None:
+            raise UserError(
+                f'--frames {options.frames}: the backbone takes images; leave it out, '
+                'or choose a video backbone'
+            )
+        return backbone, (size[0], size[-1])
+    frames = options.frames or frames
+    return with_frames(backbone, frames), (frames, size[0], size[-1])
+
+
+def size_text(size: Sequence[int]) -> str:
+    """A size of images or videos in words."""
+    text = f'{size[-2]}x{size[-1]}'
+    return text if len(size) == 2 else f'{size[0]} frames of {text}'
 
 
 def check_output(path: Optional[str], flag: str) -> None:

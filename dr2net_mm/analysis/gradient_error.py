@@ -10,13 +10,15 @@ from mmengine.utils import ProgressBar
 
 from dr2net_mm.utils.errors import UserError
 
+from .backbones import depths_of
 from .command_line import (
     backbone_parser,
     check_output,
     chosen_backbone,
-    chosen_image_size,
+    chosen_input,
     positive_int,
     run_command,
+    size_text,
     write_json,
 )
 from .gradient_error_report import (
@@ -60,7 +62,7 @@ def gradient_error_grid(
                 beta=beta,
                 arithmetic=arithmetic,
                 dtype=amp or 'fp32',
-                depths=list(backbone.get('depths', ())),
+                depths=depths_of(backbone),
                 img_size=list(image_size),
                 **error._asdict(),
                 status=status,
@@ -172,7 +174,7 @@ def _command(options: argparse.Namespace) -> None:
     check_picture(options.plot)
     _check_device(options.device)
     backbone = chosen_backbone(options, options.depths, options.width)
-    size = chosen_image_size(options, default=224)
+    backbone, size = chosen_input(options, backbone, default=224)
     alphas = _axis(options.alpha, options.grid)
     betas = _axis(options.beta, options.grid)
     arithmetics = list(dict.fromkeys(options.arithmetic))
@@ -183,7 +185,7 @@ def _command(options: argparse.Namespace) -> None:
             '--arithmetic exact'
         )
     name = options.backbone or options.config
-    title = f'{name}, depths {backbone["depths"]}, {size[0]}x{size[1]}, batch '
+    title = f'{name}, depths {tuple(depths_of(backbone))}, {size_text(size)}, batch '
     title += f'{options.batch}, {"autocast " if options.amp else ""}'
     title += options.amp or 'fp32'
     print(title)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dr2net_mm.reversible.errors import FixedPointOverflowError
 
-from .backbones import build_backbone, reversible_backbone
+from .backbones import build_backbone, output_list, reversible_backbone
 
 AMP_DTYPES = {'bf16': torch.bfloat16}
 
@@ -87,7 +87,7 @@ def _gradients(
     torch.manual_seed(seed)  # the same drop path in both backward modes
     device = image.device.type
     with torch.autocast(device, dtype=amp or torch.bfloat16, enabled=amp is not None):
-        outputs = model(image)
+        outputs = output_list(model(image))
     torch.autograd.backward(
         outputs, [p.to(o.dtype) for o, p in zip(outputs, projections)]
     )
@@ -103,8 +103,8 @@ class GradientErrorProbe:
     Args:
         backbone: arguments of the backbone, either class; random weights.
         arithmetic: 'exact' or 'float', of both.
-        image_size: height and width in pixels.
-        batch: images.
+        image_size: height and width in pixels, behind the frames of videos.
+        batch: images or videos.
         amp: 'bf16' for autocast, None for fp32.
         seed: of weights, input, projection and drop path.
         device: where to compute.
@@ -142,7 +142,7 @@ class GradientErrorProbe:
             shape = (batch, backbone.get('in_channels', 3), *image_size)
             self._image = torch.randn(shape, generator=generator).to(device)
             with torch.no_grad():
-                outputs = self._models[1](self._image)
+                outputs = output_list(self._models[1](self._image))
             self._projections = [
                 torch.randn(output.shape, generator=generator).to(device)
                 for output in outputs

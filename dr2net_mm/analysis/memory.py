@@ -3,7 +3,7 @@
 import argparse
 import warnings
 from dataclasses import asdict
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 
@@ -14,10 +14,11 @@ from .command_line import (
     backbone_parser,
     check_output,
     chosen_backbone,
-    chosen_image_size,
+    chosen_input,
     chunk_size,
     format_table,
     run_command,
+    size_text,
     write_json,
 )
 from .detector_memory import detector_memory, detector_rows
@@ -34,7 +35,7 @@ from .plan_report import (
 from .step_memory import measure_step
 
 MODES = ('conventional', 'checkpoint', 'dr2')
-"""mmdet's own class, the same with `with_cp=True`, and ours."""
+"""The MM stack's own class, the same checkpointed block by block, and ours."""
 
 AMP_DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -68,8 +69,9 @@ def backbone_memory(
 
     Args:
         backbone: arguments of the backbone, either class.
-        image_size: height and width in pixels, or one number for both.
-        batch: images.
+        image_size: height and width in pixels, or one number for both; frames in
+            front for videos.
+        batch: images or videos.
         amp: 'bf16' or 'fp16' for autocast, None for fp32.
         modes: which of :data:`MODES`, in the order of the result.
         dual_residual: options of mode 'dr2' in place of the backbone's.
@@ -150,7 +152,7 @@ def _parser():
     parser = backbone_parser(
         'memory.py',
         'Count the memory of one forward and backward of a backbone, without a GPU.\n'
-        f'Modes: {", ".join(MODES)} (checkpoint is with_cp=True).',
+        f'Modes: {", ".join(MODES)} (checkpoint is with_cp=True, for every block).',
         'kept:  after the forward: what the graph keeps, and the outputs.\n'
         'peak:  most at once; parameters, their gradients and the input not counted.\n'
         'total: most at once, with parameters and gradients.\n'
@@ -159,6 +161,8 @@ def _parser():
         'Example:\n'
         '  python tools/analysis/memory.py --backbone swin-t --img-size 1024\n'
         '  python tools/analysis/memory.py --backbone swin-l --budget 0.3 4e9\n'
+        '  python tools/analysis/memory.py --backbone video-swin-t --frames 768 '
+        '--batch 1\n'
         '  python tools/analysis/memory.py --detector \\\n'
         '      configs/dino/dino-4scale_dr2-swin-t_8xb2-12e_coco.py',
     )
@@ -215,9 +219,14 @@ def _dual_residual(options: argparse.Namespace) -> Dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
+def _subject(
+    options: argparse.Namespace,
+) -> Tuple[Dict[str, Any], Tuple[int, ...]]:
+    return chosen_input(options, chosen_backbone(options), default=1024)
+
+
 def _backbone_rows(options: argparse.Namespace) -> List[Dict[str, Any]]:
-    backbone = chosen_backbone(options)
-    size = chosen_image_size(options, default=1024)
+    backbone, size = _subject(options)
     dual_residual = _dual_residual(options)
     counted = (size, options.batch, options.amp)
     rows = backbone_memory(backbone, *counted, **dual_residual)
@@ -230,7 +239,7 @@ def _detector_rows(options: argparse.Namespace) -> List[Dict[str, Any]]:
     if options.config is None:
         raise UserError('--detector needs CONFIG, the config of a detector')
     detector = config_detector(options.config)
-    size = chosen_image_size(options, default=1024)
+    _, size = _subject(options)
     budgets = [(budget_label(budget), budget) for budget in options.budget]
     amp = AMP_DTYPES[options.amp] if options.amp else None
     return [
@@ -249,10 +258,10 @@ def _detector_rows(options: argparse.Namespace) -> List[Dict[str, Any]]:
 def _command(options: argparse.Namespace) -> None:
     check_output(options.json, '--json')
     rows = _detector_rows(options) if options.detector else _backbone_rows(options)
-    size = chosen_image_size(options, default=1024)
+    _, size = _subject(options)
     name = options.backbone or options.config
     precision = f'autocast {options.amp}' if options.amp else 'fp32'
-    print(f'{name}, {size[0]}x{size[1]}, batch {options.batch}, {precision}')
+    print(f'{name}, {size_text(size)}, batch {options.batch}, {precision}')
     print(memory_table(rows))
     plans = [row for row in rows if 'plan' in row]
     for row in plans:

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Union
 
 from torch import nn
 
+from dr2net_mm.models.backbones.token_grid import TokenGridBackbone
 from dr2net_mm.reversible.plan import (
     Budget,
     Plan,
@@ -76,9 +77,15 @@ def budget_label(budget: Budget) -> str:
 def stage_costs(
     backbone: nn.Module, image_size: Sequence[int], batch: int, branch_bytes: int = 4
 ) -> List[StageCost]:
-    """Costs of the stages of a dual-residual Swin for images of a size."""
-    strides = backbone.patch_embed.projection.stride
-    grid = tuple(-(-length // step) for length, step in zip(image_size, strides))
+    """Costs of the stages of a dual-residual backbone for inputs of a size."""
+    kinds = (nn.Conv2d, nn.Conv3d)
+    modules = backbone.patch_embed.modules()
+    strides = next(m.stride for m in modules if isinstance(m, kinds))
+    # A Swin pads its last patches, a ViT leaves the rest out.
+    rest = [step - 1 for step in strides]
+    if not isinstance(backbone, TokenGridBackbone):
+        rest = [0] * len(rest)
+    grid = tuple((n + r) // step for n, r, step in zip(image_size, rest, strides))
     return backbone.stage_costs(batch, grid, branch_bytes)
 
 
@@ -109,7 +116,7 @@ def describe_plan(plan: StoragePlan) -> str:
             f'{kept / 1e9:.3f} GB'
         )
     lines.append(
-        f'{STORED} stored, {RECONSTRUCTED} reconstructed; a Swin block is two steps, '
+        f'{STORED} stored, {RECONSTRUCTED} reconstructed; a block is two steps, '
         'attention and feed-forward'
     )
     least = peak_bytes(plan.stages, nothing_stored(plan.stages))
