@@ -98,7 +98,8 @@ def _unpickle(path: str) -> Any:
         raise UserError(
             f'checkpoint {path!r} is damaged, or holds Python objects that are not '
             f'loaded unasked ({reason}). If you trust the file, save its weights '
-            'alone: torch.save(torch.load(FILE, weights_only=False)["model"], OUT)'
+            'alone, which are under "state_dict", "model" or "module": '
+            'torch.save(torch.load(FILE, weights_only=False)["model"], OUT)'
         ) from error
     except (EOFError, OSError, RuntimeError) as error:
         raise UserError(

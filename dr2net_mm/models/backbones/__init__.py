@@ -20,7 +20,12 @@ if usable('mmdet.models'):
     __all__ += ['Dr2SwinTransformer']
 
 if usable('mmaction.models'):
+    from .frozen_vit import FrozenVisionTransformer  # noqa: F401
     from .swin3d import Dr2SwinTransformer3D  # noqa: F401
     from .vit import Dr2VisionTransformer  # noqa: F401
 
-    __all__ += ['Dr2SwinTransformer3D', 'Dr2VisionTransformer']
+    __all__ += [
+        'Dr2SwinTransformer3D',
+        'Dr2VisionTransformer',
+        'FrozenVisionTransformer',
+    ]
