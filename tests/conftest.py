@@ -7,6 +7,9 @@ import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+import logging  # noqa: E402
+from typing import Iterator, List  # noqa: E402
+
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
@@ -19,3 +22,23 @@ def pytest_collection_modifyitems(items: list) -> None:
     for item in items:
         if 'cuda' in item.keywords:
             item.add_marker(skip)
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: List[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def log_lines() -> Iterator[List[str]]:
+    """Messages that MMEngine's current logger takes during a test."""
+    from mmengine.logging import MMLogger
+
+    logger, handler = MMLogger.get_current_instance(), _Lines()
+    logger.addHandler(handler)
+    yield handler.lines
+    logger.removeHandler(handler)

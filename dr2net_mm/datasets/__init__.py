@@ -1,1 +1,12 @@
-"""Data sets: conversion of annotated images to what MMEngine's datasets read."""
+"""Data sets in MMEngine's root registry, and conversion to what they read."""
+
+from dr2net_mm.compat import usable
+
+from .video_localization import VideoLocalizationDataset
+
+__all__ = ['VideoLocalizationDataset']
+
+if usable('mmcv.transforms'):
+    from . import transforms  # noqa: F401
+
+    __all__ += ['transforms']
