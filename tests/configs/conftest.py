@@ -67,10 +67,19 @@ class ConfigTools:
         with MetaParameters():
             return MODELS.build(cfg.model)
 
+    def optim_wrapper(self, cfg: Config) -> Dict[str, Any]:
+        """The optimizer of a config, without the mixed precision that needs a GPU."""
+        wrapper = copy.deepcopy(cfg.optim_wrapper)
+        if wrapper.get('type') == 'AmpOptimWrapper' and not torch.cuda.is_available():
+            wrapper.type = 'OptimWrapper'
+            for option in ('loss_scale', 'dtype', 'use_fsdp'):
+                wrapper.pop(option, None)
+        return wrapper
+
     def upstream_of(self, path: str) -> Config:
-        """The mmdet config that a config names in its ``_base_``."""
+        """The upstream config that a config names in its ``_base_``."""
         text = (ROOT / path).read_text(encoding='utf-8')
-        base = re.search(r"_base_ = '(mmdet::[^']+)'", text).group(1)
+        base = re.search(r"_base_ = '((?:mmdet|mmaction)::[^']+)'", text).group(1)
         return Config.fromstring(f"_base_ = '{base}'\n", file_format='.py')
 
     def difference(self, base: Config, other: Config) -> Dict[str, Tuple[Any, Any]]:

@@ -142,7 +142,7 @@ def test_a_config_builds_its_model_and_optimizer(configs, path):
     cfg = configs.load(path)
     model = configs.build(cfg)
     model.train()
-    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    optimizer = build_optim_wrapper(model, configs.optim_wrapper(cfg)).optimizer
     optimised = sum(len(group['params']) for group in optimizer.param_groups)
     trainable = [p for p in model.parameters() if p.requires_grad]
     assert optimised == len(trainable) > 0
