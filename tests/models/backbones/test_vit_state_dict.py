@@ -1,4 +1,4 @@
-"""What goes into a checkpoint of ``Dr2VisionTransformer``, and what comes out of one."""
+"""What goes into a checkpoint of ``Dr2VisionTransformer``, and what comes out."""
 
 import copy
 import pickle
