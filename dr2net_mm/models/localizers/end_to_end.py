@@ -96,6 +96,11 @@ class EndToEndLocalizer(BaseModel):
         elif freeze_norm:
             for layer in self._norm_layers():
                 layer.requires_grad_(False)
+        # VisionTransformer keeps the norm behind its pooling, which a feature map does
+        # not pass; DDP waits for a gradient of everything that wants one.
+        behind_pooling = getattr(self.backbone, 'fc_norm', None)
+        if behind_pooling is not None and self.backbone.return_feat_map:
+            behind_pooling.requires_grad_(False)
         self.data_preprocessor.register_forward_pre_hook(check_equal_frames)
         self.train()
 

@@ -140,9 +140,35 @@ def test_every_parameter_trains_from_raw_frames(build, localizing, reversible):
     assert localizing.unused(model) == []
 
 
+@pytest.mark.parametrize('kind', ['VisionTransformer', 'Dr2VisionTransformer'])
+def test_a_vision_transformer_gives_its_feature_map(build, localizing, kind):
+    """The norm behind its pooling has no part in it, and must not want a gradient."""
+    vit = dict(
+        type=kind,
+        img_size=16,
+        patch_size=8,
+        embed_dims=16,
+        depth=2,
+        num_heads=2,
+        num_frames=16,
+        return_feat_map=True,
+    )
+    model, batch = build(backbone=vit), localizing.batch()
+    gradients_of(model, batch)
+    frames = model.data_preprocessor(copy.deepcopy(batch))['inputs'].squeeze(1)
+    maps = model.backbone(frames)
+    assert maps.shape == (2, 16, 8, 2, 2)
+    expected = F.interpolate(
+        maps.mean((3, 4)), LENGTH, mode='linear', align_corners=False
+    )
+    torch.testing.assert_close(model.localizer.batches[0], expected)
+    assert localizing.unused(model) == []
+
+
+@pytest.mark.parametrize('autocast', [False, True])
 @pytest.mark.parametrize('freeze_norm', [False, True])
 def test_reversible_training_has_the_gradients_of_stored_activations(
-    build, localizing, freeze_norm
+    build, localizing, freeze_norm, autocast
 ):
     batch, gradients = localizing.batch(), {}
     for backprop in ('reversible', 'stored'):
@@ -154,7 +180,8 @@ def test_reversible_training_has_the_gradients_of_stored_activations(
             freeze_norm=freeze_norm,
         )
         localizing.randomise(model)
-        gradients[backprop] = gradients_of(model, batch)
+        with torch.autocast('cpu', dtype=torch.bfloat16, enabled=autocast):
+            gradients[backprop] = gradients_of(model, batch)
     for name, gradient in gradients['stored'].items():
         frozen = freeze_norm and name.startswith('backbone') and 'norm' in name
         assert (gradient is None) == frozen, name

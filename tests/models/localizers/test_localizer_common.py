@@ -1,8 +1,10 @@
 import math
+from unittest import mock
 
 import pytest
 import torch
 
+from dr2net_mm.models.localizers import common
 from dr2net_mm.models.localizers.common import (
     LossNormalizer,
     covered_seconds,
@@ -54,6 +56,16 @@ def test_the_normaliser_moves_towards_the_positives_while_it_trains():
     before = normalizer.value.item()
     assert normalizer.eval()(10**6).item() == pytest.approx(before)
     assert list(normalizer.state_dict()) == ['value']
+
+
+def test_the_normaliser_counts_the_mean_of_all_processes():
+    def mean_of_two(count, op):
+        assert op == 'mean'
+        count.copy_((count + 40) / 2)
+
+    normalizer = LossNormalizer(initial=100.0, momentum=0.9)
+    with mock.patch.object(common.dist, 'all_reduce', mean_of_two):
+        assert normalizer(20).item() == pytest.approx(0.9 * 100 + 0.1 * 30)
 
 
 def test_a_divisor_is_not_changed_by_the_next_batch():
