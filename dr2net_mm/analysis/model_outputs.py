@@ -1,0 +1,57 @@
+"""What a model says about the samples of its config's test set."""
+
+from typing import Any, List, Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from mmengine.utils import ProgressBar
+
+
+def outputs_on_test_set(
+    config: Config, checkpoint: Optional[str] = None, seed: int = 0
+) -> List[Any]:
+    """Run a model over the ``test_dataloader`` of its config, on the CPU.
+
+    Args:
+        config: A config of mmaction, or with models of this package.
+        checkpoint: Weights, with the coefficients that they were trained to. Without
+            it the model is as before training, which shows what its form alone
+            achieves.
+        seed: Of the random weights.
+
+    Returns:
+        What ``predict`` returns, a list over all samples in the order of the data set.
+    """
+    init_default_scope(config.get('default_scope') or 'mmaction')
+    set_random_seed(seed)
+    model = MODELS.build(config.model)
+    if checkpoint is None:
+        _init_weights_quietly(model)
+    else:
+        load_checkpoint(model, checkpoint, map_location='cpu')
+    model.eval()
+    loader = Runner.build_dataloader(config.test_dataloader)
+    bar, outputs = ProgressBar(len(loader)), []
+    with torch.no_grad():
+        for batch in loader:
+            outputs += model.test_step(batch)
+            bar.update()
+    print(flush=True)
+    return outputs
+
+
+def _init_weights_quietly(model: torch.nn.Module) -> None:
+    """Initialise without MMEngine's three lines for every parameter."""
+    import logging
+
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
