@@ -120,7 +120,7 @@ def test_a_single_output_is_a_list_of_one():
 
 
 @pytest.mark.parametrize(
-    'name, size', [('video-swin-t', (8, 112, 112)), ('videomae-s', (16, 160, 160))]
+    'name, size', [('video-swin-t', (16, 112, 112)), ('videomae-s', (16, 160, 160))]
 )
 def test_a_video_step_takes_less_than_checkpointing_and_a_budget_is_kept(name, size):
     conventional, checkpoint, dr2 = backbone_memory(BACKBONES[name], size, 1)
