@@ -14,7 +14,8 @@ __all__ = [
     'SampleWholeVideo',
 ]
 
-if usable('mmaction.structures'):
+if usable('mmaction.datasets.transforms'):
+    from .decord_file_init import DecordFileInit  # noqa: F401
     from .pack_video_localization import PackVideoLocalizationInputs  # noqa: F401
 
-    __all__ += ['PackVideoLocalizationInputs']
+    __all__ += ['DecordFileInit', 'PackVideoLocalizationInputs']
