@@ -172,7 +172,7 @@ class LossNormalizer(nn.Module):
     Raises:
         ValueError: If an argument is outside its range.
 
-    Source: ActionFormer (ECCV 2022), Sec. 3.3; OpenTAD's ``VSGN`` uses the same.
+    Source: ActionFormer (ECCV 2022); OpenTAD's ``VSGN`` uses the same.
     """
 
     value: Tensor

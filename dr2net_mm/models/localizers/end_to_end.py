@@ -51,7 +51,7 @@ class EndToEndLocalizer(BaseModel):
         ValueError: If an option is out of range, does not fit the localizer, or gives
             it a data preprocessor, which would never run.
 
-    Source: Re²TAL (CVPR 2023), Sec. 3.4; OpenTAD ``BackboneWrapper``.
+    Source: Re²TAL (CVPR 2023); OpenTAD ``BackboneWrapper``.
 
     Examples:
         >>> model = dict(

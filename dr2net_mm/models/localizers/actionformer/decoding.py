@@ -33,7 +33,7 @@ class SegmentDecoder:
     Raises:
         ValueError: If an argument is outside its range.
 
-    Source: ActionFormer (ECCV 2022), Sec. 4; OpenTAD ``post_processing``.
+    Source: ActionFormer (ECCV 2022); OpenTAD ``post_processing``.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ def vote(chosen: Tensor, segments: Tensor, scores: Tensor, threshold: float) -> 
     Returns:
         [n, 2].
 
-    Source: Gidaris and Komodakis (ICCV 2015), Sec. 4; ActionFormer's release.
+    Source: Gidaris and Komodakis (ICCV 2015); ActionFormer's release.
     """
     overlap = segment_iou(chosen, segments)
     counts = torch.where(overlap >= threshold, overlap, torch.zeros_like(overlap))

@@ -105,7 +105,7 @@ def assign_points(
         Classes [N, K], zeros and ones, and distances [N, 2] in strides; both zero at
         points that take nothing.
 
-    Source: ActionFormer (ECCV 2022), Sec. 3.3; FCOS (ICCV 2019).
+    Source: ActionFormer (ECCV 2022); FCOS (ICCV 2019).
     """
     count = len(points.center)
     if len(segments) == 0:
