@@ -100,7 +100,7 @@ class LocalSelfAttention(nn.Module):
         stride: 1, or 2 to halve the length.
         dropout: Probability of dropout behind the output layer.
 
-    Source: ActionFormer (ECCV 2022)
+    Source: ActionFormer (ECCV 2022).
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class PointHead(nn.Module):
     Raises:
         ValueError: If an argument is outside its range.
 
-    Source: ActionFormer (ECCV 2022)
+    Source: ActionFormer (ECCV 2022).
     """
 
     def __init__(

@@ -26,7 +26,7 @@ def distance_iou_loss(
     Returns:
         Losses [...], float32; 1 where both segments have length zero.
 
-    Source: Distance-IoU Loss (AAAI 2020), Eq. 7; ActionFormer (ECCV 2022)
+    Source: Distance-IoU Loss (AAAI 2020), Eq. 7; ActionFormer (ECCV 2022).
     """
     predicted, target = predicted.float(), target.float()
     intersection = torch.min(predicted, target).sum(dim=-1)

@@ -30,7 +30,7 @@ class TransformerPyramid(nn.Module):
         ValueError: If the channels do not divide among the heads, a number of layers
             is out of range or does not fit the length, or a window is even.
 
-    Source: ActionFormer (ECCV 2022)
+    Source: ActionFormer (ECCV 2022).
     """
 
     def __init__(
