@@ -401,5 +401,6 @@ def test_a_dataloader_with_workers_gives_batches_and_names_a_damaged_video(
 
 def test_a_dataset_can_be_sent_to_a_spawned_worker(videos, pipeline):
     videos.add('one', (0, 1, RUN))
-    dataset = pickle.loads(pickle.dumps(build(videos.config(pipeline=pipeline()))))
+    config = videos.config(pipeline=pipeline(), serialize_data=True)
+    dataset = pickle.loads(pickle.dumps(build(config)))
     assert np.isfinite(dataset[0]['data_samples'].gt_instances['gt_bbox']).all()
