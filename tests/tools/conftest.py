@@ -146,6 +146,11 @@ class ToyRun:
         return sorted(path.name for path in self.work_dir.rglob('*'))
 
 
+@pytest.fixture(scope='session')
+def make_toy_run() -> Callable[[Path], ToyRun]:
+    return ToyRun
+
+
 @pytest.fixture
 def toy_run(tmp_path: Path) -> ToyRun:
     return ToyRun(tmp_path)
