@@ -42,7 +42,7 @@ class VSGN(BaseModel):
         num_neighbors: Neighbours of each position in the graph.
         num_classes: Classes K. With 1 the detector is class-agnostic; with more each
             is an independent sigmoid and ``gt_label`` is needed.
-        class_names: Names of the classes, given as ``label`` of the proposals. Needed
+        classes: Names of the classes, given as ``label`` of the proposals. Needed
             with more than one class.
         anchor_scales: Widths of the anchors, in strides.
         tower_depth: Convolutions of each tower of the head.
@@ -77,7 +77,7 @@ class VSGN(BaseModel):
         use_graph: bool = True,
         num_neighbors: int = 10,
         num_classes: int = 1,
-        class_names: Optional[Sequence[str]] = None,
+        classes: Optional[Sequence[str]] = None,
         anchor_scales: Sequence[float] = (3, 7.5),
         tower_depth: int = 4,
         norm_groups: int = 32,
@@ -93,7 +93,7 @@ class VSGN(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         _check_sizes(temporal_length, num_levels, channels, norm_groups, num_neighbors)
-        _check_classes(num_classes, class_names)
+        _check_classes(num_classes, classes)
         if not 0 <= min_gt_length < 1:
             raise ValueError(
                 f'min_gt_length is {min_gt_length}; it is a share of the video in '
@@ -102,7 +102,7 @@ class VSGN(BaseModel):
         self.in_channels = in_channels
         self.temporal_length = temporal_length
         self.num_classes = num_classes
-        self.class_names = class_names
+        self.classes = classes
         self.min_gt_length = min_gt_length
         self.nms_sigma = nms_sigma
         self.min_score = min_score
@@ -208,7 +208,7 @@ class VSGN(BaseModel):
                 min_score=self.min_score,
                 max_num=self.max_proposals,
             )
-            names = self.class_names and [self.class_names[label] for label in labels]
+            names = self.classes and [self.classes[label] for label in labels]
             fractions = kept / self.temporal_length
             results.append(
                 describe_proposals(sample.metainfo, fractions, kept_scores, names)
@@ -258,16 +258,16 @@ def _check_sizes(
         )
 
 
-def _check_classes(num_classes: int, class_names: Optional[Sequence[str]]) -> None:
+def _check_classes(num_classes: int, classes: Optional[Sequence[str]]) -> None:
     if num_classes < 1:
         raise ValueError(f'num_classes is {num_classes}; it must be at least 1.')
-    if class_names is None and num_classes > 1:
+    if classes is None and num_classes > 1:
         raise ValueError(
-            f'num_classes is {num_classes}; name them in class_names, so that '
+            f'num_classes is {num_classes}; name them in classes, so that '
             'proposals have a label.'
         )
-    if class_names is not None and len(class_names) != num_classes:
+    if classes is not None and len(classes) != num_classes:
         raise ValueError(
-            f'there are {len(class_names)} class_names and num_classes={num_classes}; '
+            f'there are {len(classes)} classes and num_classes={num_classes}; '
             'give one name for each class.'
         )

@@ -147,7 +147,7 @@ def test_scores_are_class_times_start_times_end_before_soft_nms(
 
 
 def test_several_classes_need_labels_and_name_the_proposals(vsgn, localizing):
-    model = vsgn.build(num_classes=2, class_names=['jump', 'throw'])
+    model = vsgn.build(num_classes=2, classes=['jump', 'throw'])
     features = vsgn.features(1)
     labelled = localizing.sample('v', [[0.2, 0.4], [0.5, 0.9]], labels=[1, 0])
     sum(model(features, [labelled], mode='loss').values()).backward()
@@ -179,8 +179,8 @@ def test_weights_start_as_in_the_recipe_and_deconvolutions_as_in_torch(vsgn):
         (dict(num_neighbors=0), 'num_neighbors is 0.*use_graph=False'),
         (dict(min_gt_length=1.0), 'min_gt_length is 1.0'),
         (dict(num_classes=0), 'num_classes is 0'),
-        (dict(num_classes=2), 'num_classes is 2; name them in class_names'),
-        (dict(class_names=['a', 'b']), '2 class_names and num_classes=1'),
+        (dict(num_classes=2), 'num_classes is 2; name them in classes'),
+        (dict(classes=['a', 'b']), '2 classes and num_classes=1'),
     ],
 )
 def test_sizes_that_do_not_fit_name_the_value_and_the_remedy(vsgn, changes, message):
