@@ -46,7 +46,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         TypeError: If there is no argument of a name, which mmaction's class passes
             over.
         ValueError: If an option is unknown or out of range, the heads do not divide
-            ``embed_dims``, or ``with_cp`` is asked for.
+            ``embed_dims``, no tubelet fits into a video, or ``with_cp`` is asked for.
 
     Source: Dr2Net (CVPR 2024), Eq. 1; VideoMAE (NeurIPS 2022).
     """
@@ -68,6 +68,12 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
                     f'embed_dims={self.embed_dims} cannot be shared out among '
                     f'num_heads={block.attn.num_heads}; it must be a multiple of it.'
                 )
+        if not self.pos_embed.shape[1]:
+            tubelet = 'x'.join(map(str, self.patch_embed.projection.kernel_size))
+            raise ValueError(
+                f'img_size and num_frames hold no tubelet of {tubelet}; they must be '
+                'at least patch_size and tubelet_size.'
+            )
         self._init_dual_residual(dual_residual, 1, ('last', 'mean'))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,8 +87,9 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
             tubelet.
 
         Raises:
-            ValueError: If the position embeddings are for another number of frames, or
-                a frame is smaller than a patch.
+            ValueError: If the input has another number of axes or channels, the
+                position embeddings are for another number of frames, or a frame is
+                smaller than a patch.
         """
         size = self._grid(x)
         x = self._embed(x, size)

@@ -94,6 +94,12 @@ def test_heads_must_divide_the_width(vit):
         vit.build(num_heads=3)
 
 
+@pytest.mark.parametrize('size', [dict(img_size=7), dict(num_frames=1)], ids=str)
+def test_a_video_too_small_for_a_tubelet_is_refused(vit, size):
+    with pytest.raises(ValueError, match='no tubelet of 2x8x8'):
+        vit.build(**size)
+
+
 def test_init_values_that_mmaction_ignores_are_warned_of(vit):
     with pytest.warns(UserWarning, match='init_values=1 is no float'):
         model = vit.build(init_values=1)
