@@ -79,6 +79,15 @@ def test_a_backbone_alone_goes_back_too(convert, videomae):
     assert_equal_weights(headless, back)
 
 
+def test_positions_that_mmaction_computes_may_be_missing_on_the_way_back(
+    convert, videomae
+):
+    weights = videomae.finetuned()
+    ours = convert(weights).weights
+    del ours['backbone.pos_embed']
+    assert_equal_weights(weights, mmaction_to_videomae(ours).weights)
+
+
 @pytest.mark.parametrize('prefix', ['module.', 'backbone.', 'module.backbone.'])
 def test_prefixes_of_wrappers_do_not_matter(prefix, convert, videomae):
     weights = videomae.finetuned()
