@@ -1,4 +1,4 @@
-_base_ = './dr2-vit-small-p16_videomae-sthv2-pre_hard-finetune_8xb12-amp-u16-40e_sthv2-rgb.py'
+_base_ = './dr2-vit-small-p16_videomae-sthv2-pre_hard-finetune_8xb12-amp-u16-40e_sthv2-rgb.py'  # noqa: E501
 
 # mmaction's own initialisation.
 model = dict(
