@@ -84,10 +84,15 @@ def _prediction(proposal: Dict[str, Any]) -> Prediction:
 
 
 def choose_videos(names: Sequence[str], count: int) -> List[str]:
-    """Names spread evenly over the sorted list, so that nobody picks the best."""
+    """Names spread evenly over the sorted list, so that nobody picks the best.
+
+    From the first to the last: a plain stride would meet the same class again and again
+    where classes follow one another in turn.
+    """
     names = sorted(names)
     count = min(count, len(names))
-    return [names[number * len(names) // count] for number in range(count)]
+    step = (len(names) - 1) / max(count - 1, 1)
+    return [names[round(number * step)] for number in range(count)]
 
 
 def shown_predictions(
