@@ -211,7 +211,7 @@ class ANetDetectionMetric(BaseMetric):
         for video in sorted(proposals):
             for proposal in proposals[video]:
                 by_label[proposal.label].setdefault(video, []).append(proposal)
-        unknown = sorted(set(by_label) - self.truth.labels)
+        unknown = sorted(set(by_label) - (self.truth.labels or set(by_label)))
         if unknown:
             raise UserError(
                 f'predictions have classes that {self.truth.ann_file} has nowhere: '

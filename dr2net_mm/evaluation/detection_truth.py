@@ -1,7 +1,7 @@
 """What a subset's annotations say, as the evaluation of detections needs it."""
 
 from collections import defaultdict
-from typing import Dict, Set
+from typing import Dict, Optional, Set
 
 import numpy as np
 
@@ -28,7 +28,8 @@ class DetectionTruth:
 
     Attributes:
         videos: Ids of the subset's videos, whether annotated or not.
-        labels: Classes that any subset of the file has.
+        labels: Classes that any subset of the file has; None where it has no subsets,
+            so that it does not tell all classes.
         by_label: ``{class: {video id: float64 [m, 2], in seconds}}``.
 
     Raises:
@@ -46,7 +47,9 @@ class DetectionTruth:
         database = load_annotations(ann_file)
         self.ann_file, self.subset = ann_file, subset
         self.blocked = blocked | {without_prefix(name) for name in blocked}
-        self.labels = set(all_labels(database)) | {ANY_CLASS}
+        self.labels: Optional[Set[str]] = set(all_labels(database)) | {ANY_CLASS}
+        if any(video.subset is None for video in database.values()):
+            self.labels = None
         self.videos = {
             name
             for name, video in database.items()
