@@ -1,6 +1,7 @@
 """A stage of residual branches as a dual-residual network."""
 
-from typing import Optional, Sequence, Tuple
+import functools
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,24 @@ from .replay import AutocastState
 from .step import Enter, Leave, Step, branch_step
 from .stored import run_stored
 from .tape import StepRecord, Tape
+
+
+def uncompiled(function: Callable) -> Callable:
+    """``function``, which torch.compile leaves as it is.
+
+    A compiled branch and its evaluation in the backward pass would round differently,
+    and coefficients that change would have it compiled again and again.
+    """
+    disabled: List[Callable] = []
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not disabled:
+            # Loads the compiler, as every optimizer does at its first step.
+            disabled.append(torch.compiler.disable(function))
+        return disabled[0](*args, **kwargs)
+
+    return call
 
 
 class DualResidualStage:
@@ -39,6 +58,7 @@ class DualResidualStage:
         self.options = options
         self.monitor = StreamMonitor(name)
 
+    @uncompiled
     def __call__(
         self,
         x: Tensor,

@@ -117,7 +117,10 @@ def branch_gradients(
             gradient = found.pop(0)
             if gradient is not None:
                 piece.add_(below, gradient)
+                del gradient
         totals = [add_gradients(a, b) for a, b in zip(totals, found)]
+        # Nothing of this piece is to be alive while the next one is evaluated.
+        del view, f, found
     tape.x, tape.y = x, x_after
     tape.gradients = None if below is None else Gradients(below, gx)
     return totals

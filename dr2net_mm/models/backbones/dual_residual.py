@@ -15,7 +15,15 @@ from dr2net_mm.reversible import (
 from dr2net_mm.reversible.coefficients import BETA_BITS, beta_numerator
 from dr2net_mm.reversible.fixed_point import Ratio
 from dr2net_mm.reversible.head import HeadFunction
-from dr2net_mm.reversible.plan import Plan, StageCost, make_plan
+from dr2net_mm.reversible.plan import (
+    Plan,
+    StageCost,
+    StepCost,
+    make_plan,
+    step_cost,
+)
+
+from .wrapping import check_wrapping
 
 #: Input sizes whose storage plans are remembered.
 MAX_PLANS = 1024
@@ -150,6 +158,30 @@ class DualResidualBackbone:
         ratio = Ratio(beta_numerator(self.beta), BETA_BITS)
         return ratio.remainder_width if ratio.numerator else 32
 
+    def _step_costs(
+        self, branches: Sequence[Branch], tokens: int, channels: int, branch_bytes: int
+    ) -> List[StepCost]:
+        """Memory and work of each branch of a stage.
+
+        Args:
+            branches: The branches that gradients pass.
+            tokens: Tokens of the stream, over all samples.
+            channels: Channels of a token.
+            branch_bytes: Bytes of a number within a branch, 2 under autocast.
+        """
+        return [
+            step_cost(
+                tokens,
+                channels,
+                branch.cost(channels),
+                self.remainder_bits(),
+                branch.piece_tokens(tokens, channels),
+                branch_bytes,
+                sum(parameter.numel() for parameter in branch.parameters()),
+            )
+            for branch in branches
+        ]
+
     def _storage_plan(
         self, key: Tuple, stage_costs: Callable[[], List[StageCost]]
     ) -> Optional[Plan]:
@@ -178,7 +210,12 @@ class DualResidualBackbone:
         head_modules: Sequence[nn.Module],
         plan: Optional[Plan] = None,
     ) -> Sequence[Tensor]:
-        """Outputs of ``head`` on the fused streams after the branches of a stage."""
+        """Outputs of ``head`` on the fused streams after the branches of a stage.
+
+        Raises:
+            UnsupportedWrapperError: If a wrapper of the model spoils the gradients.
+        """
+        check_wrapping(self, self.dual_residual_options.backprop == 'reversible')
         return self._dual_residual_stages[stage](
             x,
             branches,
@@ -187,6 +224,15 @@ class DualResidualBackbone:
             Head(self.dual_residual_options.fusion, head, head_modules),
             None if plan is None else plan[stage],
         )
+
+
+def checkpointing_refusal(backbone: str) -> str:
+    """What a dual-residual class says to ``with_cp=True``."""
+    return (
+        f'with_cp=True has no use in {backbone}: its activations are reconstructed, '
+        'not checkpointed. Set with_cp=False in the backbone (and '
+        "dual_residual=dict(backprop='stored') to store activations)."
+    )
 
 
 def dual_residual_backbones(model: nn.Module) -> Dict[str, DualResidualBackbone]:

@@ -8,10 +8,10 @@ import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
 from dr2net_mm.reversible import Branch
-from dr2net_mm.reversible.plan import StageCost, step_cost
+from dr2net_mm.reversible.plan import StageCost
 from dr2net_mm.reversible.replay import AutocastState
 
-from .dual_residual import DualResidualBackbone
+from .dual_residual import DualResidualBackbone, checkpointing_refusal
 
 GridSize = Tuple[int, ...]
 
@@ -60,11 +60,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
         stages = self._grid_stages()
         self._init_dual_residual(dual_residual, len(stages), ('last', 'mean'))
         if any(block.with_cp for stage in stages for block in stage.blocks):
-            raise ValueError(
-                f'with_cp=True has no use in {type(self).__name__}: its activations '
-                'are reconstructed, not checkpointed. Set with_cp=False there '
-                "(and dual_residual=dict(backprop='stored') to store activations)."
-            )
+            raise ValueError(checkpointing_refusal(type(self).__name__))
 
     def _feature_maps(self, x: Tensor) -> List[Tensor]:
         """Feature maps [B, C_i, *size_i] of the stages of ``out_indices``.
@@ -143,21 +139,9 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
             tokens, channels = batch, self._stage_channels(i)
             for length in size:
                 tokens *= length
-            steps = []
             # The parents count the patch embedding as the first frozen stage.
             branches = self._branches(stage, size) if i >= self.frozen_stages else ()
-            for branch in branches:
-                steps.append(
-                    step_cost(
-                        tokens,
-                        channels,
-                        branch.cost(channels),
-                        self.remainder_bits(),
-                        branch.piece_tokens(tokens, channels),
-                        branch_bytes,
-                        sum(parameter.numel() for parameter in branch.parameters()),
-                    )
-                )
+            steps = self._step_costs(branches, tokens, channels, branch_bytes)
             stream = 4 * tokens * channels
             wanted, merged = i in self.out_indices, stage.downsample is not None
             costs.append(

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from dr2net_mm.models.branches import AttentionBranch, FeedForwardBranch
 from dr2net_mm.reversible import Branch
-from dr2net_mm.reversible.plan import Plan, StageCost, step_cost
+from dr2net_mm.reversible.plan import Plan, StageCost
 from dr2net_mm.reversible.replay import AutocastState
 
-from .dual_residual import DualResidualBackbone
+from .dual_residual import DualResidualBackbone, checkpointing_refusal
 
 GridSize = Tuple[int, int, int]
 
@@ -223,18 +223,8 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         """
         tokens, channels = batch * size[0] * size[1] * size[2], self.embed_dims
         branches = self._branches(size)
-        steps = [
-            step_cost(
-                tokens,
-                channels,
-                branch.cost(channels),
-                self.remainder_bits(),
-                branch.piece_tokens(tokens, channels),
-                branch_bytes,
-                sum(parameter.numel() for parameter in branch.parameters()),
-            )
-            for branch in branches[self._frozen_branches(branches) :]
-        ]
+        trained = branches[self._frozen_branches(branches) :]
+        steps = self._step_costs(trained, tokens, channels, branch_bytes)
         stream = 4 * tokens * channels
         mapped, normed = self.return_feat_map, self.fc_norm is None
         return [
@@ -254,11 +244,7 @@ def _check_arguments(arguments: Dict[str, Any]) -> None:
     """Raise for arguments that mmaction's class would pass over in silence."""
     # Configs of Swins have it; False asks for nothing.
     if arguments.pop('with_cp', False):
-        raise ValueError(
-            'with_cp=True has no use in Dr2VisionTransformer: its activations are '
-            'reconstructed, not checkpointed. Set with_cp=False in the backbone '
-            "(and dual_residual=dict(backprop='stored') to store activations)."
-        )
+        raise ValueError(checkpointing_refusal('Dr2VisionTransformer'))
     known = list(inspect.signature(VisionTransformer.__init__).parameters)[1:-1]
     for name in arguments:
         if name not in known:

@@ -47,8 +47,9 @@ class FeedForwardBranch(Branch):
         """What the branch costs for each token."""
         hidden = self.hidden
         return TokenCost(
-            # The stream, its norm, the output; both sides of the activation.
-            kept_values=3 * channels + 2 * hidden,
+            # The stream, its norm, the output (also before the gain); both sides of
+            # the activation.
+            kept_values=(3 + (self.gain is not None)) * channels + 2 * hidden,
             # Also the gradients of the hidden layer.
             transient_values=2 * channels + 4 * hidden,
             multiply_adds=2 * channels * hidden,
