@@ -289,7 +289,7 @@ def shrink(configs: Any, path: str, folder: Path) -> Config:
 
 @pytest.mark.parametrize(
     'path',
-    [CONVENTIONAL, row('dr2-swin-t'), row('swin-t_frozen')]
+    [row('dr2-swin-t'), row('swin-t_frozen')]
     + [head.format('dr2-swin-t') for head in HEADS]
     + [FEATURE],
 )
