@@ -17,8 +17,8 @@ except ImportError:  # torch < 2.2
         return tree_flatten(tree)[0]
 
 
-class StorageMeter(TorchDispatchMode):
-    """Record when every untyped storage made under this mode appears and goes.
+class StorageFollower(TorchDispatchMode):
+    """Notice when every untyped storage made under this mode appears and goes.
 
     The mode sits below autograd, so it sees the forward, the recomputations of
     the backward and the gradients alike. A storage counts once with its whole
@@ -27,8 +27,7 @@ class StorageMeter(TorchDispatchMode):
     counts from its first use. What an operator allocates and frees inside its kernel
     is not seen.
 
-    The record is a list of signed sizes in order of time. Sums over it are taken
-    afterwards, when it is known which storages became parameter gradients.
+    A subclass says in :meth:`_changed` what becomes of the changes.
 
     Args:
         resident: tensors that exist before and are never counted: parameters,
@@ -47,9 +46,11 @@ class StorageMeter(TorchDispatchMode):
         }
         # address -> (serial number, bytes, weak reference with a finalizer)
         self._live: Dict[int, Tuple[int, int, weakref.ref]] = {}
-        self._events: List[Tuple[int, int]] = []
-        self._gradients: Set[int] = set()
         self._serial = 0
+
+    def _changed(self, serial: int, size: int) -> None:
+        """Take note that a storage has grown by some bytes, or gone (negative)."""
+        raise NotImplementedError
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: D105
         result = func(*args, **(kwargs or {}))
@@ -76,13 +77,29 @@ class StorageMeter(TorchDispatchMode):
 
             def forget(_: weakref.ref) -> None:
                 _, last_size, _ = self._live.pop(address)
-                self._events.append((serial, -last_size))
+                self._changed(serial, -last_size)
 
             self._live[address] = (serial, size, weakref.ref(storage, forget))
-            self._events.append((serial, size))
+            self._changed(serial, size)
         elif known[1] != size:  # resized in place, as `out=` arguments are
             self._live[address] = (known[0], size, known[2])
-            self._events.append((known[0], size - known[1]))
+            self._changed(known[0], size - known[1])
+
+
+class StorageMeter(StorageFollower):
+    """Record of the storages that a :class:`StorageFollower` notices.
+
+    The record is a list of signed sizes in order of time. Sums over it are taken
+    afterwards, when it is known which storages became parameter gradients.
+    """
+
+    def __init__(self, resident: Iterable[Tensor] = (), device: str = 'meta') -> None:
+        super().__init__(resident, device)
+        self._events: List[Tuple[int, int]] = []
+        self._gradients: Set[int] = set()
+
+    def _changed(self, serial: int, size: int) -> None:
+        self._events.append((serial, size))
 
     def mark_gradient(self, tensor: Tensor) -> None:
         """Declare that the storage of `tensor` holds a parameter's gradient."""
@@ -116,3 +133,26 @@ class StorageMeter(TorchDispatchMode):
                 live += size
                 peak = max(peak, live)
         return peak
+
+
+class LiveBytes(StorageFollower):
+    """Bytes of the storages that a :class:`StorageFollower` notices, without a record.
+
+    For runs too long to be recorded.
+
+    Attributes:
+        now: bytes that are live.
+        peak: most bytes live at once since :meth:`restart_peak`.
+    """
+
+    def __init__(self, resident: Iterable[Tensor] = (), device: str = 'cpu') -> None:
+        super().__init__(resident, device)
+        self.now = self.peak = 0
+
+    def _changed(self, serial: int, size: int) -> None:
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+    def restart_peak(self) -> None:
+        """Let the peak be what is live now."""
+        self.peak = self.now
