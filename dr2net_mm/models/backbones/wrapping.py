@@ -1,0 +1,98 @@
+"""Which wrappers of a model a dual-residual backbone can work under."""
+
+import sys
+from typing import Tuple
+
+import torch
+from torch import Tensor, nn
+
+from dr2net_mm.reversible import ReversibleError
+
+_DDP = (
+    'MMDistributedDataParallel (launch with tools/dist_train.sh; '
+    "optimizer=dict(type='ZeroRedundancyOptimizer', optimizer_type='AdamW', ...) "
+    'shards the optimizer state)'
+)
+
+
+class UnsupportedWrapperError(ReversibleError):
+    """A wrapper under which gradients of a dual-residual backbone would be wrong."""
+
+
+def check_wrapping(backbone: nn.Module, reversible: bool) -> None:
+    """Check that the parameters are whole wherever a residual branch is evaluated.
+
+    Residual branches are evaluated from modules inside the blocks, again in the
+    backward pass, and their parameters are inputs of an autograd function. So they must
+    be parameters, and have their own shapes, from the start of the backbone's forward
+    pass to the end of its backward pass. DistributedDataParallel leaves them so;
+    FullyShardedDataParallel does where the backbone is (within) one of its units;
+    DeepSpeed's ZeRO stages 1 and 2 do.
+
+    Looks at the modules in the first forward pass with gradients: a model is wrapped
+    before that.
+
+    Args:
+        backbone: The backbone, inside all wrappers.
+        reversible: Whether its backward pass is the reversible one.
+
+    Raises:
+        UnsupportedWrapperError: If they are not, naming what to use instead.
+    """
+    name = type(backbone).__name__
+    if getattr(backbone, '_is_replica', False):
+        raise UnsupportedWrapperError(
+            f'{name} cannot be trained under DataParallel: its replicas have no '
+            f'parameters of their own. Use {_DDP}.'
+        )
+    if torch.is_grad_enabled() and not getattr(backbone, '_wrapping_checked', False):
+        _check_modules(backbone, reversible)
+        backbone._wrapping_checked = True
+
+
+def _check_modules(backbone: nn.Module, reversible: bool) -> None:
+    name = type(backbone).__name__
+    for module_name, module in backbone.named_modules():
+        if module_name and isinstance(module, _sharded_units()):
+            raise UnsupportedWrapperError(
+                f'FullyShardedDataParallel wraps {module_name!r} inside {name}, whose '
+                'residual branches are evaluated outside that module, where its '
+                'parameters are not there. Let auto_wrap_policy wrap the backbone as '
+                f'a whole (or nothing in it), or use {_DDP}.'
+            )
+        if reversible and _hides_parameters(module):
+            raise UnsupportedWrapperError(
+                f'{module_name!r} of {name} has tensors in place of its parameters, '
+                'which get no gradient from a reversible backward pass. Set '
+                "use_orig_params=True (MMEngine's default) in the "
+                f'FullyShardedDataParallel wrapper, or use {_DDP}.'
+            )
+    # ZeRO stage 3 leaves this attribute on the parameters of which it keeps a slice.
+    if reversible and any(hasattr(p, 'ds_tensor') for p in backbone.parameters()):
+        raise UnsupportedWrapperError(
+            f'{name} cannot be reversed under ZeRO stage 3 of DeepSpeed, which keeps '
+            'a slice of each parameter. Use zero_optimization=dict(stage=2), or '
+            "dual_residual=dict(backprop='stored') in the backbone."
+        )
+
+
+def _sharded_units() -> Tuple[type, ...]:
+    """Classes of modules that FSDP shards by themselves."""
+    # Loaded where there is any; it takes a second.
+    fsdp = sys.modules.get('torch.distributed.fsdp')
+    names = ('FullyShardedDataParallel', 'FSDPModule')
+    return tuple(getattr(fsdp, name) for name in names if hasattr(fsdp, name))
+
+
+def _hides_parameters(module: nn.Module) -> bool:
+    """Whether tensors that need a gradient stand where parameters should.
+
+    A module that computes its weight from parameters of its own, as weight
+    normalisation does, is no such case.
+    """
+    if any(parameter is not None for parameter in module._parameters.values()):
+        return False
+    return any(
+        isinstance(value, Tensor) and value.requires_grad
+        for value in vars(module).values()
+    )
