@@ -265,6 +265,16 @@ def write_local_files_atomically() -> bool:
     return register_atomic_backend()
 
 
+def load_checkpoints_without_code() -> bool:
+    """Let no loader of MMEngine run code that a checkpoint names.
+
+    Before torch 2.6 every one does, and that of URLs still does.
+    """
+    from .utils.safe_load import secure_mmengine
+
+    return secure_mmengine()
+
+
 def silence_pkg_resources() -> bool:
     """Hide a warning that setuptools 67.5 to 81 give when MMEngine looks up a path.
 
@@ -282,6 +292,7 @@ def apply() -> Dict[str, bool]:
         provide_missing_drn,
         define_missing_torchvision_operators,
         allow_checkpoint_classes,
+        load_checkpoints_without_code,
         write_local_files_atomically,
         silence_pkg_resources,
     )
