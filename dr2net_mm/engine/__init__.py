@@ -3,6 +3,7 @@
 from .hooks import (
     ActivationCheckpointHook,
     Dr2CoefficientHook,
+    FiniteLossHook,
     PreemptionHook,
     SafeCheckpointHook,
 )
@@ -11,6 +12,7 @@ from .runner import ResumableEpochLoop, ResumableIterLoop
 __all__ = [
     'ActivationCheckpointHook',
     'Dr2CoefficientHook',
+    'FiniteLossHook',
     'PreemptionHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',

@@ -31,9 +31,12 @@ def atomic_open(
             file.flush()
             os.fsync(file.fileno())
         os.replace(str(partial), str(target))
-    except BaseException:
+    except BaseException as error:
         if partial.exists():
             partial.unlink()
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+            # Write errors carry no name, and nobody knows that of the hidden file.
+            error.filename = str(path)
         raise
 
 

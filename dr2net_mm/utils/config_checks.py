@@ -4,11 +4,11 @@ import difflib
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config
 
-from .errors import UserError
+from .errors import UserError, launcher_rank
 
 # Top-level keys that Runner.from_cfg and the MM tools read and a config may omit.
 _RUNNER_KEYS = {
@@ -192,11 +192,20 @@ def _pretrained_checkpoints(node: Any, path: str) -> Iterator[Tuple[str, str]]:
             yield from _pretrained_checkpoints(value, f'{path}[{index}]')
 
 
+def _damaged_entry(path: str) -> Optional[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
+        return str(error)
+
+
 def check_checkpoint_file(path: str, key: str) -> None:
     """Raise :class:`UserError` if a local checkpoint is missing or damaged.
 
-    Reads its first and last bytes only: torch writes a zip archive, whose index is at
-    the end, or before 1.6 a pickle.
+    torch writes a zip archive, whose index is at the end, or before 1.6 a pickle. It
+    does not look at the archive's checksums when it loads, so they are compared here,
+    by rank 0.
     """
     if not is_local(path):
         return
@@ -208,6 +217,12 @@ def check_checkpoint_file(path: str, key: str) -> None:
     if head == b'PK' and not zipfile.is_zipfile(path):
         raise UserError(
             f'checkpoint {path!r} ({key}) is truncated: copy or download it again'
+        )
+    damaged = _damaged_entry(path) if head == b'PK' and launcher_rank() == 0 else None
+    if damaged is not None:
+        raise UserError(
+            f'checkpoint {path!r} ({key}) is damaged: the checksum of its entry '
+            f'{damaged!r} is wrong; copy or download it again, or take another one'
         )
     if head != b'PK' and head[:1] != b'\x80':
         raise UserError(f'checkpoint {path!r} ({key}) is not a PyTorch checkpoint')

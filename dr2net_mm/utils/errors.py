@@ -1,5 +1,6 @@
 """Bad input as one line on stderr, with what is wrong and what to do about it."""
 
+import errno
 import json
 import os
 import pickle
@@ -14,6 +15,9 @@ from .signals import StoppedBySignal
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 TRACEBACK_VARIABLE = 'DR2NET_TRACEBACK'
+
+# No space left, quota exceeded (not on every system), file larger than allowed.
+_FULL_DISK = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC), errno.EFBIG)
 
 # What a wrong value in a config raises while the runner is being built.
 _CONFIG_ERRORS = (
@@ -36,6 +40,10 @@ class UserError(Exception):
 
 class DataFileError(UserError):
     """An image, video or annotation file that cannot be read."""
+
+
+class NonFiniteError(UserError):
+    """A loss or a weight that is NaN or infinite."""
 
 
 def launcher_rank() -> int:
@@ -115,7 +123,10 @@ def describe(error: BaseException, started: bool = False) -> Optional[str]:
         return message
     if isinstance(error, OSError) and error.errno is not None:
         place = f' {error.filename!r}' if error.filename else ''
-        return f'{error.strerror or message}:{place or " " + message}'
+        line = f'{error.strerror or message}:{place or " " + message}'
+        if error.errno in _FULL_DISK:
+            line += '; make room there, then go on with --resume'
+        return line
     if isinstance(error, pickle.UnpicklingError):
         refused = re.search(r'GLOBAL (\S+)', message)
         return (

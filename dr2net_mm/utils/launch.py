@@ -12,6 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import METRICS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
+from dr2net_mm.engine.hooks.finite_loss_hook import FiniteLossHook
+
 from .atomic_write import remove_partial_files
 from .checkpoint_guard import CheckpointGuard
 from .config_checks import (
@@ -245,6 +247,10 @@ def build_runner(
         if purpose == 'train':
             guarded = 'resume' if cfg.resume else 'finetune'
         runner.register_hook(CheckpointGuard(cfg.load_from, guarded))
+    if purpose == 'train' and not any(
+        isinstance(hook, FiniteLossHook) for hook in runner.hooks
+    ):
+        runner.register_hook(FiniteLossHook())
     runner.register_hook(FirstIterationHook(on_first_iteration))
     return runner
 

@@ -2,12 +2,14 @@
 
 from .activation_checkpoint_hook import ActivationCheckpointHook
 from .coefficient_hook import Dr2CoefficientHook
+from .finite_loss_hook import FiniteLossHook
 from .preemption_hook import PreemptionHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 
 __all__ = [
     'ActivationCheckpointHook',
     'Dr2CoefficientHook',
+    'FiniteLossHook',
     'PreemptionHook',
     'SafeCheckpointHook',
 ]

@@ -8,6 +8,7 @@ of the process, and with its exit code when asked to wait by ``{"wait": number}`
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -52,7 +53,8 @@ class KillHook(Hook):
 
     ``moment`` is 'data', 'forward', 'backward', 'update', 'write' (half a checkpoint is
     on the disk), 'written' (it is, and not recorded), 'record' (the record is empty),
-    'validation', or 'terminate': then it is SIGTERM that is sent, to itself.
+    'validation'. Or another fault happens: 'terminate' (SIGTERM to itself), 'full' (no
+    room for a checkpoint from now on), 'nan' (a weight is), 'overflow' (of a stream).
     """
 
     priority = 'VERY_HIGH'
@@ -72,6 +74,13 @@ class KillHook(Hook):
             die()
         elif self.moment == 'terminate':
             os.kill(os.getpid(), signal.SIGTERM)
+        elif self.moment == 'full':
+            limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit))
+        elif self.moment == 'nan':
+            model.bbox_head.retina_cls.bias.data.fill_(float('nan'))
+        elif self.moment == 'overflow':
+            model.backbone.patch_embed.norm.bias.data.fill_(1e6)
         elif self.moment == 'forward':
             model.backbone.register_forward_hook(die)
         elif self.moment == 'backward':
