@@ -49,7 +49,8 @@ def gradient_error_grid(
 
     Yields:
         Dictionaries with `alpha, beta, arithmetic, dtype, depths, img_size, status`
-        and the fields of :class:`~.gradient_probe.GradientError`.
+        and the fields of
+        :class:`~dr2net_mm.reversible.gradient_error.GradientError`.
     """
     for arithmetic in arithmetics:
         probe = GradientErrorProbe(

@@ -14,7 +14,8 @@ from dr2net_mm.analysis.gradient_error import (
     strict_json,
 )
 from dr2net_mm.analysis.gradient_error_report import error_report, plot_errors
-from dr2net_mm.analysis.gradient_probe import GradientErrorProbe, compare_gradients
+from dr2net_mm.analysis.gradient_probe import GradientErrorProbe
+from dr2net_mm.reversible.gradient_error import compare_gradients
 
 TINY = named_backbone('swin-t', depths=(2, 2, 6, 2), width=24)
 SIZE = (64, 64)

@@ -3,7 +3,6 @@
 from typing import List, Sequence, Union
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
@@ -12,6 +11,7 @@ from dr2net_mm.utils.activation_checkpoint import (
     checkpoint_modules,
     restore_modules,
 )
+from dr2net_mm.utils.model_wrappers import unwrapped
 
 
 @HOOKS.register_module()
@@ -58,9 +58,7 @@ class ActivationCheckpointHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Checkpoint the modules of the model inside any wrapper."""
-        model = runner.model
-        while is_model_wrapper(model):
-            model = model.module
+        model = unwrapped(runner.model)
         self._checkpointed = checkpoint_modules(model, self.modules)
         runner.logger.info(
             f'ActivationCheckpointHook checkpoints {len(self._checkpointed)} modules: '

@@ -50,6 +50,14 @@ def check_wrapping(backbone: nn.Module, reversible: bool) -> None:
         backbone._wrapping_checked = True
 
 
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a device has a part only of some parameter between the iterations."""
+    units = _sharded_units()
+    return any(isinstance(module, units) for module in model.modules()) or any(
+        _is_slice(parameter) for parameter in model.parameters()
+    )
+
+
 def _check_modules(backbone: nn.Module, reversible: bool) -> None:
     name = type(backbone).__name__
     for module_name, module in backbone.named_modules():
@@ -67,8 +75,7 @@ def _check_modules(backbone: nn.Module, reversible: bool) -> None:
                 "use_orig_params=True (MMEngine's default) in the "
                 f'FullyShardedDataParallel wrapper, or use {_DDP}.'
             )
-    # ZeRO stage 3 leaves this attribute on the parameters of which it keeps a slice.
-    if reversible and any(hasattr(p, 'ds_tensor') for p in backbone.parameters()):
+    if reversible and any(map(_is_slice, backbone.parameters())):
         raise UnsupportedWrapperError(
             f'{name} cannot be reversed under ZeRO stage 3 of DeepSpeed, which keeps '
             'a slice of each parameter. Use zero_optimization=dict(stage=2), or '
@@ -82,6 +89,11 @@ def _sharded_units() -> Tuple[type, ...]:
     fsdp = sys.modules.get('torch.distributed.fsdp')
     names = ('FullyShardedDataParallel', 'FSDPModule')
     return tuple(getattr(fsdp, name) for name in names if hasattr(fsdp, name))
+
+
+def _is_slice(parameter: nn.Parameter) -> bool:
+    """Whether DeepSpeed's ZeRO stage 3 keeps a slice of a parameter."""
+    return hasattr(parameter, 'ds_tensor')
 
 
 def _hides_parameters(module: nn.Module) -> bool:
