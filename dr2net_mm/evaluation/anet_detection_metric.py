@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import defaultdict
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -22,13 +22,20 @@ ACTIVITYNET_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10)
 THUMOS_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
-class Proposal(NamedTuple):
-    """A prediction: seconds, a score, and a class if the localizer gives one."""
+class Proposals(NamedTuple):
+    """Predictions for a video: float64 [n, 2] in seconds, float64 [n], names [n].
 
-    start: float
-    end: float
-    score: float
-    label: Optional[str]
+    A proposal of a localizer without classes has the name None.
+    """
+
+    segments: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    def of_class(self, label: str) -> Detections:
+        """Those of one class."""
+        chosen = self.labels == label
+        return Detections(self.segments[chosen], self.scores[chosen])
 
 
 @METRICS.register_module()
@@ -137,12 +144,9 @@ class ANetDetectionMetric(BaseMetric):
             data_samples: What the model's ``predict`` returned.
         """
         for sample in data_samples:
-            proposals = [_checked(p, sample) for p in sample['proposal_list']]
-            self.results.append((str(sample['video_name']), proposals))
+            self.results.append((str(sample['video_name']), *_proposals(sample)))
 
-    def compute_metrics(
-        self, results: List[Tuple[str, List[tuple]]]
-    ) -> Dict[str, float]:
+    def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:
         """Evaluate the proposals of all videos."""
         detections = self._labelled(self._by_video(results))
         if self.outfile_prefix is not None:
@@ -158,16 +162,13 @@ class ANetDetectionMetric(BaseMetric):
         self._log_table(metrics, len(precisions))
         return metrics
 
-    def _by_video(
-        self, results: List[Tuple[str, List[tuple]]]
-    ) -> Dict[str, List[Proposal]]:
+    def _by_video(self, results: List[tuple]) -> Dict[str, Proposals]:
         """Proposals of each video of the subset, once."""
-        proposals: Dict[str, List[Proposal]] = {}
-        for name, found in results:
+        proposals: Dict[str, Proposals] = {}
+        for name, *found in results:
             video_id = self.truth.video_id(name)
             if video_id:
-                # MMEngine makes plain tuples of them when it gathers the results.
-                proposals.setdefault(video_id, [Proposal(*p) for p in found])
+                proposals.setdefault(video_id, Proposals(*found))
         if not proposals:
             raise UserError(
                 f'no video of the subset {self.truth.subset!r} has predictions; check '
@@ -175,18 +176,15 @@ class ANetDetectionMetric(BaseMetric):
             )
         return proposals
 
-    def _labelled(
-        self, proposals: Dict[str, List[Proposal]]
-    ) -> Dict[str, List[Proposal]]:
+    def _labelled(self, proposals: Dict[str, Proposals]) -> Dict[str, Proposals]:
         """The same proposals, each with a class; several where it had none."""
-        if self.class_agnostic:
-            return {
-                video: [p._replace(label=ANY_CLASS) for p in found]
-                for video, found in proposals.items()
-            }
         labelled = {}
         for video, found in proposals.items():
-            if all(p.label is not None for p in found):
+            if self.class_agnostic:
+                labelled[video] = _named(found, ANY_CLASS)
+                continue
+            nameless = found.labels == None  # noqa: E711 (element by element)
+            if not nameless.any():
                 labelled[video] = found
                 continue
             if self.classifier is None:
@@ -196,29 +194,27 @@ class ANetDetectionMetric(BaseMetric):
                     'localizer with classes, or class_agnostic=True for mAP without '
                     'classes'
                 )
-            classes = self.classifier.best(video)
-            labelled[video] = [p for p in found if p.label is not None] + [
-                p._replace(label=label, score=p.score * weight)
-                for label, weight in classes
-                for p in found
-                if p.label is None
-            ]
+            parts = [Proposals(*(field[~nameless] for field in found))]
+            rest = Proposals(*(field[nameless] for field in found))
+            for label, weight in self.classifier.best(video):
+                parts.append(_named(rest._replace(scores=rest.scores * weight), label))
+            labelled[video] = Proposals(*map(np.concatenate, zip(*parts)))
         return labelled
 
-    def _average_precisions(self, proposals: Dict[str, List[Proposal]]) -> np.ndarray:
+    def _average_precisions(self, proposals: Dict[str, Proposals]) -> np.ndarray:
         """AP of each class that the subset has, [classes, thresholds]."""
-        by_label: Dict[str, Dict[str, List[Proposal]]] = defaultdict(dict)
+        videos: Dict[str, List[str]] = defaultdict(list)
         for video in sorted(proposals):
-            for proposal in proposals[video]:
-                by_label[proposal.label].setdefault(video, []).append(proposal)
-        unknown = sorted(set(by_label) - (self.truth.labels or set(by_label)))
+            for label in set(proposals[video].labels):
+                videos[label].append(video)
+        unknown = sorted(set(videos) - (self.truth.labels or set(videos)))
         if unknown:
             raise UserError(
                 f'predictions have classes that {self.truth.ann_file} has nowhere: '
                 f'{summarise(unknown)}; check the classes of the model or of '
                 'classifier_scores'
             )
-        unused = sorted(set(by_label) - set(self.truth.by_label))
+        unused = sorted(set(videos) - set(self.truth.by_label))
         if unused:
             _warn(
                 f'the subset {self.truth.subset!r} does not have {len(unused)} of the '
@@ -226,11 +222,11 @@ class ANetDetectionMetric(BaseMetric):
             )
         rows = []
         for label, truth in sorted(self.truth.by_label.items()):
-            found = {v: _as_arrays(p) for v, p in by_label.get(label, {}).items()}
+            found = {v: proposals[v].of_class(label) for v in videos[label]}
             rows.append(average_precisions(found, truth, self.tiou_thresholds))
         return np.stack(rows)
 
-    def _report_oddities(self, proposals: Dict[str, List[Proposal]]) -> None:
+    def _report_oddities(self, proposals: Dict[str, Proposals]) -> None:
         annotated = self.truth.annotated
         missed = sorted(annotated - set(proposals))
         if missed:
@@ -240,27 +236,31 @@ class ANetDetectionMetric(BaseMetric):
                 f'{summarise(missed)}. If their files are not to be had, list them in '
                 'blocked_videos and say so beside the result.'
             )
-        reversed_ones = sum(p.start >= p.end for f in proposals.values() for p in f)
+        segments = np.concatenate([found.segments for found in proposals.values()])
+        reversed_ones = int((segments[:, 0] >= segments[:, 1]).sum())
         if reversed_ones:
             _warn(
                 f'{reversed_ones} predicted segments do not end after they start and '
                 'count as false positives'
             )
 
-    def _write(self, proposals: Dict[str, List[Proposal]]) -> None:
+    def _write(self, proposals: Dict[str, Proposals]) -> None:
         """Write predictions as ActivityNet's server takes them."""
         results = {
             video: [
-                dict(label=p.label, score=p.score, segment=[p.start, p.end])
-                for p in sorted(proposals[video], key=lambda p: -p.score)
+                dict(label=label, score=score, segment=segment)
+                for score, segment, label in sorted(
+                    zip(found.scores.tolist(), found.segments.tolist(), found.labels),
+                    key=lambda p: -p[0],
+                )
             ]
-            for video in sorted(proposals)
+            for video, found in sorted(proposals.items())
         }
+        content = dict(version='VERSION 1.3', results=results, external_data={})
         path = f'{self.outfile_prefix}.json'
         with atomic_open(path, 'w', 'utf-8') as file:
-            json.dump(
-                dict(version='VERSION 1.3', results=results, external_data={}), file
-            )
+            # json.dump encodes in Python, ten times slower.
+            file.write(json.dumps(content))
         print_log(f'predictions of {len(results)} videos: {path}', logger='current')
 
     def _log_table(self, metrics: Dict[str, float], classes: int) -> None:
@@ -282,21 +282,24 @@ def _warn(message: str) -> None:
     print_log(message, logger='current', level=logging.WARNING)
 
 
-def _checked(proposal: Dict[str, Any], sample: dict) -> Proposal:
-    """A proposal of a model's output, or a UserError if it is not one."""
-    start, end = (float(second) for second in proposal['segment'])
-    score, label = float(proposal['score']), proposal.get('label')
-    if not np.isfinite((start, end, score)).all():
+def _proposals(sample: dict) -> Proposals:
+    """Proposals of a video, or a UserError if their numbers are none."""
+    found = sample['proposal_list']
+    segments = np.array([p['segment'] for p in found], dtype=np.float64).reshape(-1, 2)
+    scores = np.array([p['score'] for p in found], dtype=np.float64)
+    wrong = ~(np.isfinite(segments).all(axis=1) & np.isfinite(scores))
+    if wrong.any():
+        index = int(wrong.argmax())
         raise UserError(
-            f'the segment [{start}, {end}] with score {score} that is predicted for '
-            f'video {sample["video_name"]!r} is not finite; the model has diverged, or '
-            'overflows in half precision'
+            f'segment {segments[index].tolist()} with score {scores[index]}, predicted '
+            f'for video {sample["video_name"]!r}, is not finite; the model has '
+            'diverged, or overflows in half precision'
         )
-    return Proposal(start, end, score, None if label is None else str(label))
+    labels = np.empty(len(found), dtype=object)
+    labels[:] = [p.get('label') for p in found]
+    return Proposals(segments, scores, labels)
 
 
-def _as_arrays(proposals: List[Proposal]) -> Detections:
-    return Detections(
-        np.array([(p.start, p.end) for p in proposals], dtype=np.float64),
-        np.array([p.score for p in proposals], dtype=np.float64),
-    )
+def _named(proposals: Proposals, label: str) -> Proposals:
+    """The same proposals with another class."""
+    return proposals._replace(labels=np.full(len(proposals.scores), label, object))

@@ -416,7 +416,7 @@ def test_a_predicted_segment_that_ends_before_it_starts_is_a_miss(tmp_path, log_
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_a_prediction_that_is_not_finite_is_an_error(tmp_path, value):
     path = annotation_file(tmp_path, [('a', 0, 10, 'run')])
-    with pytest.raises(UserError, match="'v_a' is not finite"):
+    with pytest.raises(UserError, match="'v_a', is not finite"):
         evaluate(ANetDetectionMetric(path), [('a', 0, 10, 'run', value)])
 
 
