@@ -5,6 +5,7 @@ from .hooks import (
     Dr2CoefficientHook,
     FiniteLossHook,
     PreemptionHook,
+    ResumableEarlyStoppingHook,
     SafeCheckpointHook,
 )
 from .runner import ResumableEpochLoop, ResumableIterLoop
@@ -14,6 +15,7 @@ __all__ = [
     'Dr2CoefficientHook',
     'FiniteLossHook',
     'PreemptionHook',
+    'ResumableEarlyStoppingHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'SafeCheckpointHook',

@@ -61,7 +61,7 @@ def apply_resume(cfg: Config, resume: Optional[str]) -> None:
 
 
 def make_resumable(cfg: Config) -> None:
-    """Let a config take our loop, checkpoint hook and preemption hook.
+    """Let a config take our loop, and our hooks for checkpoints, stops and signals.
 
     They stand in for those of MMEngine that have the default names.
     """
@@ -78,5 +78,8 @@ def make_resumable(cfg: Config) -> None:
     if checkpoint is not None and checkpoint.get('type') == 'CheckpointHook':
         checkpoint.type = 'SafeCheckpointHook'
     custom_hooks = cfg.setdefault('custom_hooks', []) or []
+    for hook in custom_hooks:
+        if hook.get('type') == 'EarlyStoppingHook':
+            hook.type = 'ResumableEarlyStoppingHook'
     if 'PreemptionHook' not in [hook.get('type') for hook in custom_hooks]:
         cfg.custom_hooks = [*custom_hooks, dict(type='PreemptionHook')]

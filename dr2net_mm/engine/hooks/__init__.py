@@ -2,6 +2,7 @@
 
 from .activation_checkpoint_hook import ActivationCheckpointHook
 from .coefficient_hook import Dr2CoefficientHook
+from .early_stopping_hook import ResumableEarlyStoppingHook
 from .finite_loss_hook import FiniteLossHook
 from .preemption_hook import PreemptionHook
 from .safe_checkpoint_hook import SafeCheckpointHook
@@ -11,5 +12,6 @@ __all__ = [
     'Dr2CoefficientHook',
     'FiniteLossHook',
     'PreemptionHook',
+    'ResumableEarlyStoppingHook',
     'SafeCheckpointHook',
 ]

@@ -35,6 +35,10 @@ class Dr2CoefficientHook(Hook):
 
     Validation and checkpoints use the values of the last iteration trained.
     Tests use those of the checkpoint: this hook does nothing in a test run.
+    An average of weights takes the values of the weights that it was last
+    given. Those of earlier iterations were trained for other values: let an
+    average that forgets nothing, as ``StochasticWeightAverage`` does, begin
+    after the end point.
 
     Note:
         The priority is VERY_HIGH, above that of everything a config is likely
@@ -58,8 +62,8 @@ class Dr2CoefficientHook(Hook):
     Raises:
         TypeError: If an argument is not of the kind described.
         ValueError: If an argument is outside its range; before training, if
-            the model holds no dual-residual backbone or the end point lies
-            beyond the run.
+            the model holds no dual-residual backbone, the end point lies
+            beyond the run, or there are two of these hooks.
 
     Source: Dr²Net, Sec. 3.3.2.
 
@@ -146,7 +150,13 @@ class Dr2CoefficientHook(Hook):
         return schedule
 
     def before_train(self, runner: Runner) -> None:
-        """Check the schedule against the run and against the model."""
+        """Check the schedule against the run, its other hooks and the model."""
+        hooks = sum(isinstance(hook, Dr2CoefficientHook) for hook in runner.hooks)
+        if hooks > 1:
+            raise ValueError(
+                f'the run has {hooks} hooks of type Dr2CoefficientHook, and the last '
+                'one would decide; leave one in custom_hooks'
+            )
         iters_per_epoch = (
             None
             if isinstance(runner.train_loop, IterBasedTrainLoop)
@@ -159,6 +169,18 @@ class Dr2CoefficientHook(Hook):
                 f'Dr2CoefficientHook reaches its end point {self.schedule.end} '
                 'only when the run ends: no iteration trains at it. Give an '
                 'earlier end point for a network that has been trained there.',
+                'current',
+                level=logging.WARNING,
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Say so if the run has ended before the end point."""
+        if runner.iter < self.schedule.end_step:
+            values = self.schedule.coefficients(max(runner.iter - 1, 0))
+            print_log(
+                f'The run ends after iteration {runner.iter}, before (alpha, beta) is '
+                f'{self.schedule.end} at iteration {self.schedule.end_step}: the '
+                f'network is one of {values}, which its checkpoints hold.',
                 'current',
                 level=logging.WARNING,
             )
