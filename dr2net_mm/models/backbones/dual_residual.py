@@ -1,6 +1,7 @@
 """What every dual-residual backbone shares."""
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+import contextlib
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -141,6 +142,27 @@ class DualResidualBackbone:
         alpha, beta = check_coefficients(alpha, beta)
         self.dual_residual_options.check_reversible(beta)
         self.dual_residual.alpha, self.dual_residual.beta = alpha, beta
+
+    @property
+    def stage_names(self) -> Tuple[str, ...]:
+        """Names of the dual-residual stages, as messages call them."""
+        return tuple(stage.name for stage in self._dual_residual_stages)
+
+    @contextlib.contextmanager
+    def replaced_stages(
+        self, make: Callable[[DualResidualStage], Any]
+    ) -> Iterator[List[Any]]:
+        """Context in which others, that are called alike, run in place of the stages.
+
+        Args:
+            make: From a stage to the one in its place.
+        """
+        own = self._dual_residual_stages
+        self._dual_residual_stages = [make(stage) for stage in own]
+        try:
+            yield self._dual_residual_stages
+        finally:
+            self._dual_residual_stages = own
 
     def check_overflow(self) -> None:
         """Raise if a stream of the last forward pass left the fixed-point range.
