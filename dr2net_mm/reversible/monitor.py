@@ -33,6 +33,10 @@ class StreamMonitor:
     def __setstate__(self, state: Dict[str, Any]) -> None:
         self.__init__(state['name'])
 
+    def begin(self) -> None:
+        """Begin a forward pass; what one that an error ended has left is forgotten."""
+        self._running = None
+
     def note(self, largest: Optional[Tensor]) -> None:
         """Take account of a magnitude, as a share of the limit, on the device."""
         if largest is None or largest.device.type == 'meta':

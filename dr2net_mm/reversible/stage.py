@@ -79,7 +79,6 @@ class DualResidualStage:
             beta: Coefficient β in [0, 1]; in exact arithmetic it is rounded to a
                 multiple of 2**-16.
             head: Fusion and what follows; by default the fusion of the options.
-
             stored: For each branch, whether the reversible backward finds its
                 activations stored; by default none does. It changes memory and time
                 and nothing else.
@@ -109,6 +108,7 @@ class DualResidualStage:
             dtype,
             branch_dtype=dtype if autocast.enabled() else x.dtype,
         )
+        self.monitor.begin()
         if not torch.is_grad_enabled():
             outputs = self._run_plain(x, branches, head, arithmetics)
         elif self.options.backprop == 'stored':

@@ -88,6 +88,21 @@ def test_a_branch_that_leaves_the_range_is_refused(make_mlps, value):
         make_stage()(x, [FunctionBranch(b) for b in mlps], 1, 0.1)
 
 
+def test_a_pass_that_an_error_ended_is_not_held_against_the_next_one(make_mlps):
+    branches = [FunctionBranch(b) for b in make_mlps(3)]
+    stage = make_stage()
+
+    def fail(x):
+        raise ArithmeticError
+
+    large = torch.full((2, 8), 1e5)
+    with pytest.raises(ArithmeticError):
+        stage(large, [FunctionBranch(fail), *branches], 1, 0.1)
+    stage(torch.randn(2, 8), branches, 1, 0.1)
+    with pytest.raises(FixedPointOverflowError):
+        stage(large, branches, 1, 0.1)
+
+
 def test_fewer_fraction_bits_take_larger_values(make_mlps):
     branches = [FunctionBranch(b) for b in make_mlps(3)]
     x = torch.full((2, 8), 1e6)
