@@ -273,16 +273,19 @@ class VideoLocalizationDataset(BaseDataset):
         """Drop a video in training if that is wanted, else raise its error."""
         reason = ' '.join(str(error).split())
         if not isinstance(error, DataFileError):
-            reason = f'cannot read {path} ({type(error).__name__}: {reason})'
+            reason = (
+                f'cannot read {path} ({type(error).__name__}: {reason}); replace the '
+                'file'
+            )
         drops = self.unreadable_videos == 'drop' and not self.test_mode
         self.unreadable[idx] = path
         count, total = len(self.unreadable), len(self)
         if not drops or count == total or count > max(1, self.max_missing * total):
-            remedy = 'replace the file, or add the video to blocked_videos'
-            if drops:
-                remedy = f'{count} of {total} videos could not be read; {remedy}'
-            raise DataFileError(f'{reason}; {remedy}') from error
-        self._log(f'{reason}; left out ({count} so far)', logging.WARNING)
+            also = f' ({count} of {total} videos could not be read)' if drops else ''
+            raise DataFileError(
+                f'{reason}, or leave the video out with blocked_videos{also}'
+            ) from error
+        self._log(f'{reason}. The video is left out ({count} so far).', logging.WARNING)
 
     @staticmethod
     def _log(message: str, level: int = logging.INFO) -> None:
