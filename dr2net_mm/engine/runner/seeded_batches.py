@@ -1,6 +1,6 @@
 """Batches of a dataloader whose order and augmentation can be taken up anywhere."""
 
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Iterator, Sequence, Tuple
 
 from mmengine.dist import get_rank
@@ -75,23 +75,28 @@ class ResumableBatchSampler:
         Returns:
             How many of ``done`` are left because the pass has fewer batches.
         """
-        self._pass = self._batches(seed, epoch)
-        return done - sum(1 for _ in islice(self._pass, done))
-
-    def _batches(self, seed: int, epoch: int) -> Iterator[SeededBatch]:
         own_numbers = PrivateRandomNumbers((seed, ORDER, epoch))
         with own_numbers:
             batches = iter(self.batch_sampler)
+            skipped = sum(1 for _ in islice(batches, done))
         key = (seed, SAMPLE, get_rank(), epoch)
-        index = 0
-        while True:
-            # Only this is drawn with its own numbers: the caller's code runs between.
-            with own_numbers:
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield SeededBatch(batch, (*key, index))
-            index += 1
+        self._pass = _seeded(batches, own_numbers, key, skipped)
+        return done - skipped
+
+
+def _seeded(
+    batches: Iterator[Any],
+    own_numbers: PrivateRandomNumbers,
+    key: Tuple[int, ...],
+    first: int,
+) -> Iterator[SeededBatch]:
+    for index in count(first):
+        # Only this is drawn with its own numbers: the caller's code runs between.
+        with own_numbers:
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield SeededBatch(batch, (*key, index))
 
 
 def make_resumable(dataloader: DataLoader) -> ResumableBatchSampler:
