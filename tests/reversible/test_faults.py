@@ -97,7 +97,7 @@ def test_a_pass_that_an_error_ended_is_not_held_against_the_next_one(make_mlps):
 
     large = torch.full((2, 8), 1e5)
     with pytest.raises(ArithmeticError):
-        stage(large, [FunctionBranch(fail), *branches], 1, 0.1)
+        stage(large, [FunctionBranch(fail, []), *branches], 1, 0.1)
     stage(torch.randn(2, 8), branches, 1, 0.1)
     with pytest.raises(FixedPointOverflowError):
         stage(large, branches, 1, 0.1)
