@@ -265,6 +265,13 @@ def write_local_files_atomically() -> bool:
     return register_atomic_backend()
 
 
+def save_sharded_optimizers() -> bool:
+    """Let runs with MMEngine's ``ZeroRedundancyOptimizer`` save (MMEngine PR #551)."""
+    from .utils.sharded_optimizer import consolidate_before_saving
+
+    return consolidate_before_saving()
+
+
 def load_checkpoints_without_code() -> bool:
     """Let no loader of MMEngine run code that a checkpoint names.
 
@@ -294,6 +301,7 @@ def apply() -> Dict[str, bool]:
         allow_checkpoint_classes,
         load_checkpoints_without_code,
         write_local_files_atomically,
+        save_sharded_optimizers,
         silence_pkg_resources,
     )
     return {cure.__name__: cure() for cure in cures}

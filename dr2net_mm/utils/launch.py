@@ -27,6 +27,7 @@ from .config_checks import (
 from .data_errors import name_files_in_errors
 from .distributed import init_gloo_without_accelerator
 from .errors import UserError, launcher_rank
+from .parallel_checks import check_parallel
 from .resume import apply_resume, make_resumable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -127,6 +128,7 @@ def training_config(args: argparse.Namespace) -> Config:
                 f'config, and {args.config!r} has none'
             )
         cfg.auto_scale_lr.enable = True
+    check_parallel(cfg)
     make_resumable(cfg)
     apply_resume(cfg, args.resume)
     modes = ('train', 'val') if cfg.get('val_cfg') is not None else ('train',)
