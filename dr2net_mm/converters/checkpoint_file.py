@@ -1,17 +1,18 @@
 """Reading the weights of other projects' checkpoint files, and writing ours."""
 
 import argparse
-import contextlib
 import pickle
 from pathlib import Path
-from typing import Any, ContextManager, Dict, Mapping
+from typing import Any, Dict, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dr2net_mm.utils.atomic_write import atomic_open
 from dr2net_mm.utils.config_checks import check_checkpoint_file
 from dr2net_mm.utils.errors import UserError
+from dr2net_mm.utils.safe_load import load
 
 # Where training scripts keep the weights within a checkpoint.
 _NESTED = ('state_dict', 'model', 'module')
@@ -49,6 +50,30 @@ def read_weights(path: str) -> Dict[str, Tensor]:
     return dict(content)
 
 
+def read_checkpoint(path: str) -> Dict[str, Any]:
+    """Everything in a checkpoint of an MMEngine run, with its weights on the CPU.
+
+    Raises:
+        UserError: If the file is missing, damaged, holds other objects, or has no
+            ``state_dict`` of tensors.
+    """
+    check_checkpoint_file(path, 'the one to convert')
+    content = _unpickle(path)
+    weights = content.get('state_dict') if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not weights:
+        raise UserError(
+            f'{path!r} is no checkpoint of a training run: it has no weights under '
+            '"state_dict"; give a file that tools/train.py saved, such as epoch_12.pth'
+        )
+    other = [name for name, value in weights.items() if not torch.is_tensor(value)]
+    if other:
+        raise UserError(
+            f'checkpoint {path!r} holds something else than a tensor in its '
+            f'state_dict: {other[0]!r} is of type {type(weights[other[0]]).__name__}'
+        )
+    return dict(content)
+
+
 def write_checkpoint(
     path: str, weights: Mapping[str, Tensor], key: str, meta: Mapping[str, Any]
 ) -> None:
@@ -63,6 +88,15 @@ def write_checkpoint(
     """
     with atomic_open(path) as file:
         torch.save({'meta': dict(meta), key: dict(weights)}, file)
+
+
+def plain_values(value: Any) -> Any:
+    """Numbers and containers without numpy, which plain environments do not load."""
+    if isinstance(value, dict):
+        return {key: plain_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain_values(item) for item in value)
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 def check_paths(source: str, target: str) -> None:
@@ -91,8 +125,8 @@ def _read_safetensors(path: str) -> Dict[str, Tensor]:
 
 def _unpickle(path: str) -> Any:
     try:
-        with _allowing_namespace():
-            return torch.load(path, map_location='cpu', weights_only=True)
+        # VideoMAE's scripts save their command line with the weights.
+        return load(path, 'cpu', more_classes=[argparse.Namespace])
     except pickle.UnpicklingError as error:
         reason = _first_sentence(error)
         raise UserError(
@@ -106,14 +140,6 @@ def _unpickle(path: str) -> Any:
             f'checkpoint {path!r} is damaged or not a PyTorch checkpoint '
             f'({_first_sentence(error)}): copy or download it again'
         ) from error
-
-
-def _allowing_namespace() -> ContextManager:
-    """Let the command line through that VideoMAE's scripts save with the weights."""
-    safe_globals = getattr(torch.serialization, 'safe_globals', None)
-    if safe_globals is None:
-        return contextlib.nullcontext()
-    return safe_globals([argparse.Namespace])
 
 
 def _first_sentence(error: Exception) -> str:

@@ -1,0 +1,82 @@
+"""Turn a dual-residual network that ended at (alpha, beta) = (1, 0) into a plain one.
+
+The checkpoint that is written loads in mmdet or mmaction without dr2net_mm, and the
+config beside it builds the network from mmdet's or mmaction's own SwinTransformer,
+SwinTransformer3D or VisionTransformer. Outputs are the same but for the rounding of
+exact arithmetic (2**-17 at every branch): the tool runs both backbones on a random
+input, prints the largest difference, and writes nothing if it is too large.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+PROGRAM = 'export_plain.py'
+EXAMPLES = """
+examples:
+  # train to (1, 0): in the config
+  #   custom_hooks = [dict(type='Dr2CoefficientHook', start=(1.0, 0.1), end=(1.0, 0.0),
+  #                        monotone=False, end_epoch=10)]
+  python tools/train.py my_config.py
+
+  # writes plain.pth, and plain.py to use it with
+  python tools/model_converters/export_plain.py my_config.py work_dirs/a/epoch_12.pth plain.pth
+
+  # the backbone alone, of a model whose head is of dr2net_mm too
+  python tools/model_converters/export_plain.py my_config.py epoch_12.pth backbone.pth --backbone-only
+
+exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
+"""  # noqa: E501
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of the tool."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config of the run')
+    parser.add_argument('checkpoint', help='its checkpoint, or a published one')
+    parser.add_argument('target', help='checkpoint to write (.pth)')
+    parser.add_argument(
+        '--config-target',
+        help='config to write (default: the target with .py in place of .pth)',
+    )
+    parser.add_argument(
+        '--backbone-only',
+        action='store_true',
+        help='export the backbone without the rest of the model: its names lose '
+        '"backbone.", and the config holds model.backbone only',
+    )
+    parser.add_argument('--force', action='store_true', help='replace files that exist')
+    return parser
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the tool; returns its exit code."""
+    from dr2net_mm.converters.plain_file import export_plain_file
+    from dr2net_mm.utils.errors import run_tool
+
+    args = build_parser().parse_args(argv)
+
+    def export() -> None:
+        for note in export_plain_file(
+            args.config,
+            args.checkpoint,
+            args.target,
+            args.config_target,
+            args.backbone_only,
+            args.force,
+        ):
+            print(f'  {note}')
+
+    return run_tool(PROGRAM, export)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
