@@ -6,6 +6,7 @@ from .hooks import (
     FiniteLossHook,
     PreemptionHook,
     ResumableEarlyStoppingHook,
+    ReversibilityHook,
     SafeCheckpointHook,
 )
 from .runner import ResumableEpochLoop, ResumableIterLoop
@@ -18,5 +19,6 @@ __all__ = [
     'ResumableEarlyStoppingHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',
+    'ReversibilityHook',
     'SafeCheckpointHook',
 ]

@@ -5,6 +5,7 @@ from .coefficient_hook import Dr2CoefficientHook
 from .early_stopping_hook import ResumableEarlyStoppingHook
 from .finite_loss_hook import FiniteLossHook
 from .preemption_hook import PreemptionHook
+from .reversibility_hook import ReversibilityHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     'FiniteLossHook',
     'PreemptionHook',
     'ResumableEarlyStoppingHook',
+    'ReversibilityHook',
     'SafeCheckpointHook',
 ]

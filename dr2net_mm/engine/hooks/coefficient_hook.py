@@ -6,7 +6,6 @@ from typing import Iterator, List, Optional, Sequence
 from mmengine.hooks import Hook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
@@ -16,6 +15,7 @@ from dr2net_mm.models.backbones.dual_residual import (
     dual_residual_backbones,
 )
 from dr2net_mm.reversible.schedule import CoefficientSchedule, check_count
+from dr2net_mm.utils.model_wrappers import unwrapped
 
 
 @HOOKS.register_module()
@@ -163,7 +163,7 @@ class Dr2CoefficientHook(Hook):
             else len(runner.train_dataloader)
         )
         self.schedule = self.schedule_of_run(runner.max_iters, iters_per_epoch)
-        self._check_model(_unwrap(runner.model))
+        self._check_model(unwrapped(runner.model))
         if self.schedule.end_step == runner.max_iters:
             print_log(
                 f'Dr2CoefficientHook reaches its end point {self.schedule.end} '
@@ -188,7 +188,9 @@ class Dr2CoefficientHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Find the backbones, of the model and of every averaged copy of it."""
         # Not earlier: hooks may create their copies as late as before_train.
-        self._backbones = list(dual_residual_backbones(_unwrap(runner.model)).values())
+        self._backbones = list(
+            dual_residual_backbones(unwrapped(runner.model)).values()
+        )
         self._averaged = [
             backbone
             for copy in _averaged_models(runner)
@@ -267,12 +269,6 @@ class Dr2CoefficientHook(Hook):
     def _check_overflow(self) -> None:
         for backbone in self._backbones:
             backbone.check_overflow()
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    while is_model_wrapper(model):
-        model = model.module
-    return model
 
 
 def _averaged_models(runner: Runner) -> Iterator[nn.Module]:
