@@ -17,8 +17,13 @@ WORKERS = """
 train_dataloader.update(num_workers=2, persistent_workers=True)
 val_dataloader.update(num_workers=1, persistent_workers=True)
 """
-# Two ranks share what one has in the other tests.
-SMALL_BATCHES = 'train_dataloader.update(batch_size=1)'
+# Three ranks: gradients that DDP sums in other groups would differ in the last bit.
+RANKS = 3
+FOR_RANKS = """
+train_dataloader.update(batch_size=1)
+train_dataloader['dataset'].update(times=6)
+find_unused_parameters = True
+"""
 WITHOUT_SEED = 'randomness = dict(seed=None)'
 KEEP_ALL = "default_hooks['checkpoint'].pop('max_keep_ckpts')"
 
@@ -93,7 +98,7 @@ def start_ranks(server, run, *arguments: str) -> List[int]:
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
-    common = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+    common = dict(WORLD_SIZE=str(RANKS), MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
     return [
         server.start(
             run,
@@ -101,23 +106,24 @@ def start_ranks(server, run, *arguments: str) -> List[int]:
             *arguments,
             environment=dict(common, RANK=str(rank), LOCAL_RANK=str(rank)),
         )
-        for rank in range(2)
+        for rank in range(RANKS)
     ]
 
 
-def test_two_ranks_stop_together_when_one_is_told_to_and_go_on_to_the_same_numbers(
+def test_all_ranks_stop_when_one_is_told_to_and_go_on_to_the_same_numbers(
     server, make_run
 ):
-    whole, run = make_run('epochs', SMALL_BATCHES), make_run('epochs', SMALL_BATCHES)
-    run.inject('terminate', 4, rank=1)
-    processes = [start_ranks(server, one) for one in (whole, run)]
-    assert [server.wait(process) for process in processes[0]] == [0, 0], whole.output()
-    codes = [server.wait(process) for process in processes[1]]
-    assert codes == [TERMINATED, TERMINATED], run.output()
-    assert run.output().count('stopped by SIGTERM after iteration 5') == 1
+    whole, run = make_run('epochs', FOR_RANKS), make_run('epochs', FOR_RANKS)
+    processes = start_ranks(server, whole)
+    assert [server.wait(process) for process in processes] == [0] * 3, whole.output()
+    run.inject('terminate', 2, rank=1)
+    processes = start_ranks(server, run)
+    codes = [server.wait(process) for process in processes]
+    assert codes == [TERMINATED] * 3, run.output()
+    assert run.output().count('stopped by SIGTERM after iteration 3') == 1
     run.inject()
-    resumed = start_ranks(server, run, '--resume')
-    assert [server.wait(process) for process in resumed] == [0, 0], run.output()
+    processes = start_ranks(server, run, '--resume')
+    assert [server.wait(process) for process in processes] == [0] * 3, run.output()
     assert not run.differences(whole)
 
 
