@@ -227,13 +227,15 @@ def _command(options: argparse.Namespace) -> None:
             end = '\n' if done == steps else ''
             print(f'\rstep {done}/{steps}', end=end, file=sys.stderr, flush=True)
 
-    record = soak(task, epochs, _schedule(options, steps), progress)
+    schedule = _schedule(options, steps)
+    record = soak(task, epochs, schedule, progress)
     allowed = dict(
         ALLOWED_GROWTH,
         live_bytes=options.max_growth,
         resident_bytes=options.max_resident_growth,
     )
-    gauges = judge(record, options.warm_up, allowed)
+    settled = math.ceil(schedule.end_step / len(task.sizes)) if schedule else 0
+    gauges = judge(record, options.warm_up, allowed, settled)
     print(soak_report(gauges, record, options.warm_up))
     grown = [gauge.name for gauge in gauges if not gauge.passed]
     grown += overgrown(record.caches)

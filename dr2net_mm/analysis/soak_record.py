@@ -5,6 +5,7 @@ import math
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import torch
+from torch.multiprocessing.reductions import shared_cache
 
 from dr2net_mm.models.backbones.dual_residual import dual_residual_backbones
 from dr2net_mm.reversible.schedule import CoefficientSchedule
@@ -145,8 +146,10 @@ def soak(
                     for backbone in backbones:
                         backbone.check_overflow()
                     after_step(done)
-                # Ends the processes that load data.
+                # Ends the processes that load data; of their tensors torch remembers
+                # up to 128 that are gone.
                 del batches
+                shared_cache.free_dead_references()
                 counts['open_files'].append(open_files())
                 counts['threads'].append(thread_count())
                 counts['children'].append(child_count())
@@ -157,7 +160,10 @@ def soak(
 
 
 def judge(
-    record: Record, warm_up: int, allowed: Dict[str, Optional[float]]
+    record: Record,
+    warm_up: int,
+    allowed: Dict[str, Optional[float]],
+    settled: int = 0,
 ) -> List[Gauge]:
     """Compare the last epoch with the first one after the warm-up.
 
@@ -165,6 +171,8 @@ def judge(
         record: Of :func:`soak`.
         warm_up: Epochs that do not count.
         allowed: Growth that is in order, see :data:`ALLOWED_GROWTH`.
+        settled: Epochs in which coefficients move. Python objects are compared from
+            then on, because new coefficients may take new storage plans.
 
     Returns:
         One gauge for everything that the system could count.
@@ -178,7 +186,8 @@ def judge(
             last = values[-length:]
         else:
             values = record.epochs[name]
-            first, last = values[warm_up : warm_up + 1], values[-1:]
+            start = max(warm_up, settled) if name == 'objects' else warm_up
+            first, last = values[start : start + 1], values[-1:]
         if None in first or None in last:
             continue
         growth = max(after - before for before, after in zip(first, last))
