@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dr2net_mm.models.backbones.dual_residual import DualResidualBackbone
 from dr2net_mm.reversible.gradient_error import compare_gradients
 from dr2net_mm.reversible.probe import ReferenceStage, WatchedStage
-from dr2net_mm.reversible.replay import AutocastState, RngState
+from dr2net_mm.reversible.replay import AutocastState, RngState, hooks_silenced
 from dr2net_mm.reversible.stage import uncompiled
 
 
@@ -105,8 +105,8 @@ def measure(backbone: DualResidualBackbone, sample: Sample) -> Reversibility:
 
     Takes about two forward and two backward passes of the sample, and the memory of
     one with the streams of every branch. Parameters and their ``.grad``, buffers,
-    random generators and the stages' overflow monitors stay as they are; hooks of a
-    wrapper are not called.
+    random generators and the stages' overflow monitors stay as they are; hooks of
+    parameters and of wrappers are not called.
     """
     with _buffers_kept(backbone):
         rng = RngState(sample.inputs.device)
@@ -133,14 +133,16 @@ def _gradients(
             for output, gradient in zip(outputs, sample.gradients)
             if gradient is not None
         ]
-        return list(
-            torch.autograd.grad(
-                [output for output, _ in pairs],
-                [p for p in backbone.parameters() if p.requires_grad],
-                [gradient for _, gradient in pairs],
-                allow_unused=True,
+        parameters = [p for p in backbone.parameters() if p.requires_grad]
+        with hooks_silenced(parameters):
+            return list(
+                torch.autograd.grad(
+                    [output for output, _ in pairs],
+                    parameters,
+                    [gradient for _, gradient in pairs],
+                    allow_unused=True,
+                )
             )
-        )
 
 
 @contextlib.contextmanager

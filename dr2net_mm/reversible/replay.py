@@ -1,7 +1,7 @@
 """Run a piece of a forward pass again under the conditions of the first time."""
 
 import contextlib
-from typing import Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -97,3 +97,23 @@ class AutocastState:
                     )
                 )
             yield
+
+
+@contextlib.contextmanager
+def hooks_silenced(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Context in which hooks of tensors (``Tensor.register_hook``) are not called.
+
+    A gradient that is found within a backward pass, and perhaps is one of several
+    parts, is returned from there: the hooks are called when the whole arrives.
+    """
+    silenced: List[Tuple[Dict[int, Any], Dict[int, Any]]] = []
+    for tensor in tensors:
+        hooks = tensor._backward_hooks
+        if hooks:
+            silenced.append((hooks, dict(hooks)))
+            hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, kept in silenced:
+            hooks.update(kept)

@@ -17,7 +17,7 @@ from .arithmetic import Arithmetic
 from .branch import Branch, Piece
 from .head import Head
 from .monitor import StreamMonitor
-from .replay import RngState, replayed
+from .replay import RngState, hooks_silenced, replayed
 from .tape import Gradients, ParameterVersions, StepRecord, Tape, checksum
 
 
@@ -108,11 +108,12 @@ def branch_gradients(
         if not f.requires_grad:
             continue
         wanted = ([view] if needs_input_gradient else []) + list(record.parameters)
-        found = list(
-            torch.autograd.grad(
-                f, wanted, piece.read(gx).to(f.dtype), allow_unused=True
+        with hooks_silenced(record.parameters):
+            found = list(
+                torch.autograd.grad(
+                    f, wanted, piece.read(gx).to(f.dtype), allow_unused=True
+                )
             )
-        )
         if needs_input_gradient:
             gradient = found.pop(0)
             if gradient is not None:
@@ -248,14 +249,15 @@ class Leave(torch.autograd.Function):
             for output, grad in zip(outputs, grads)
             if grad is not None and output.requires_grad
         ]
-        found = list(
-            torch.autograd.grad(
-                [output for output, _ in pairs],
-                ([fused] if needs_streams else []) + parameters,
-                [grad for _, grad in pairs],
-                allow_unused=True,
+        with hooks_silenced(parameters):
+            found = list(
+                torch.autograd.grad(
+                    [output for output, _ in pairs],
+                    ([fused] if needs_streams else []) + parameters,
+                    [grad for _, grad in pairs],
+                    allow_unused=True,
+                )
             )
-        )
         if not needs_streams:
             tape.release()
             return (None, None, None, None, *found)
