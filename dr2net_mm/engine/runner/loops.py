@@ -7,6 +7,7 @@ the seed again, shuffles otherwise if the config has no seed, and leaves out the
 validation that came after the checkpoint.
 """
 
+from itertools import islice
 from typing import Any, Dict, Iterator, List, Union
 
 from mmengine.dist import get_rank, get_world_size
@@ -95,15 +96,34 @@ class _ResumableLoop:
             'on, but not to the same numbers.'
         )
 
-    def _warn_of_lost_gradients(self) -> None:
+    @property
+    def _waiting(self) -> int:
+        """Iterations whose gradients the optimizer has not used yet."""
         counts = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
-        if self._iter % counts:
-            self.runner.logger.warning(
-                f'The checkpoint was saved after iteration {self._iter}, between two '
-                f'updates of an optimizer that accumulates gradients over {counts} '
-                f'iterations: those of {self._iter % counts} iterations are lost. Save '
-                f'at multiples of {counts} iterations.'
-            )
+        return self._iter % counts
+
+    def _restore_gradients(self) -> None:
+        """Compute the gradients anew that wait for the next update of the optimizer.
+
+        Checkpoints do not hold what has been accumulated since the last update. The
+        weights, the random numbers and the data of those iterations are the same.
+        """
+        optim_wrapper, model = self.runner.optim_wrapper, self.runner.model
+        waiting = self._waiting
+        if waiting == 0:
+            return
+        self.runner.logger.info(
+            f'Computing the accumulated gradients of {waiting} iterations again.'
+        )
+        buffers = {name: value.clone() for name, value in model.named_buffers()}
+        first = self._iter - waiting
+        optim_wrapper.initialize_count_status(model, first, self._max_iters)
+        model.train()
+        for step, data_batch in enumerate(self._data_again(waiting), start=first):
+            seed_random_numbers((self._seed, ITERATION, get_rank(), step))
+            model.train_step(data_batch, optim_wrapper=optim_wrapper)
+        for name, value in model.named_buffers():
+            value.copy_(buffers[name])
 
     def _validate_if_due(self, resumed: bool = False) -> None:
         """Validate after the epoch or iteration just trained, if it is the turn.
@@ -162,10 +182,10 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train."""
         self._take_up_data()
-        self._warn_of_lost_gradients()
         self.runner.call_hook('before_train')
         if self._iter > 0 and self._iter == self._epoch * len(self.dataloader):
             self._validate_if_due(resumed=True)
+        self._gradients_missing = True
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._validate_if_due()
@@ -175,6 +195,9 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
     def run_epoch(self) -> None:
         """Train an epoch, or what a resumed run has left of it."""
         self.runner.call_hook('before_train_epoch')
+        if self._gradients_missing:
+            self._restore_gradients()
+            self._gradients_missing = False
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
         if done < 0 or self._batches.open(self._seed, self._epoch, done):
@@ -187,6 +210,21 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
             self.run_iter(index, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def _data_again(self, count: int) -> Iterator[Any]:
+        """The last ``count`` batches before the current iteration."""
+        sampler = getattr(self._batches.batch_sampler, 'sampler', None)
+        current = getattr(sampler, 'epoch', None)
+        while count > 0:
+            epoch, index = divmod(self._iter - count, len(self.dataloader))
+            if current is not None:
+                sampler.set_epoch(epoch)
+            self._batches.open(self._seed, epoch, index)
+            for data_batch in islice(self.dataloader, count):
+                yield data_batch
+                count -= 1
+        if current is not None:
+            sampler.set_epoch(current)
 
 
 @LOOPS.register_module()
@@ -210,7 +248,7 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         super().__init__(runner, dataloader, **kwargs)
         # MMEngine has started the workers, before the checkpoint tells where to begin.
         self.dataloader._iterator = None
-        self.dataloader_iterator = self._stream()
+        self.dataloader_iterator = self._stream(0)
 
     @property
     def _progress(self) -> tuple:
@@ -219,11 +257,12 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train."""
         self._take_up_data()
-        self._warn_of_lost_gradients()
         self.runner.call_hook('before_train')
         if self._iter > 0:
             self._validate_if_due(resumed=True)
         self.runner.call_hook('before_train_epoch')
+        self.dataloader_iterator = self._stream(self._iter - self._waiting)
+        self._restore_gradients()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
@@ -232,12 +271,16 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         self.runner.call_hook('after_train')
         return self.runner.model
 
-    def _stream(self) -> Iterator[Any]:
-        """Batches without end, from that of the current iteration on."""
-        epoch, done = 0, self._iter
+    def _data_again(self, count: int) -> Iterator[Any]:
+        """The last ``count`` batches before the current iteration."""
+        return islice(self.dataloader_iterator, count)
+
+    def _stream(self, done: int) -> Iterator[Any]:
+        """Batches without end, after the first ``done``."""
+        epoch = 0
         while True:
             sampler = getattr(self._batches.batch_sampler, 'sampler', None)
-            if epoch > 0 and hasattr(sampler, 'set_epoch'):
+            if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch)
             left = self._batches.open(self._seed, epoch, done)
             batches = 0
