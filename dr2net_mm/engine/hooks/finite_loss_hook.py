@@ -82,7 +82,7 @@ def _not_finite(outputs: dict) -> Dict[str, float]:
     """The losses that are NaN or infinite, by name."""
     total = outputs.get('loss')
     # The sum of the others tells enough: each value read from a device takes time.
-    if torch.is_tensor(total) and math.isfinite(total.mean()):
+    if torch.is_tensor(total) and math.isfinite(total.detach().mean()):
         return {}
     losses = {
         name: float(value)
