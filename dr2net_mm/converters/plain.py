@@ -9,14 +9,15 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS, DefaultScope
-from torch import Tensor, nn
+from mmengine.registry import DefaultScope
+from torch import Tensor
 
 from dr2net_mm.utils.errors import UserError
 from dr2net_mm.version import __version__
 
 from .checkpoint_file import plain_values
 from .coefficients import coefficients_of, is_coefficient
+from .networks import example_input, filled, largest_difference, weights_below
 from .plain_config import dual_residual_configs, plain_backbone, plain_config
 
 #: (alpha, beta) of a plain network.
@@ -103,47 +104,13 @@ def export_plain(
         ((place, node),) = backbones.items()
         plain = plain_backbone(node, cfg.get('default_scope'))
         config = Config(ConfigDict(model=ConfigDict({place: plain})))
-        exported = _below(weights, f'{place}.')
+        exported = _plain_weights(weights_below(weights, f'{place}.'))
     else:
         config, edits = plain_config(cfg)
         notes += edits
         meta['cfg'] = config.pretty_text
         exported = _plain_weights(weights)
     return PlainModel(dict(meta=plain_values(meta), state_dict=exported), config, notes)
-
-
-def example_input(backbone: nn.Module, batch: int = 1) -> Tensor:
-    """Random images [B, 3, H, W] or videos [B, 3, T, H, W] that a backbone takes."""
-    if hasattr(backbone, 'pos_embed'):
-        frames = backbone.pos_embed.shape[1]
-        frames = frames // (backbone.grid_size[0] * backbone.grid_size[1])
-        steps = backbone.patch_embed.projection.stride
-        grid = (frames, *backbone.grid_size)
-        size = tuple(n * step for n, step in zip(grid, steps))
-        channels = backbone.patch_embed.projection.in_channels
-    else:
-        projection = getattr(backbone.patch_embed, 'projection', None)
-        projection = projection or backbone.patch_embed.proj
-        channels = projection.in_channels
-        # Not a multiple of the windows, so that there is padding.
-        size = (64, 96) if projection.weight.dim() == 4 else (8, 64, 96)
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn((batch, channels, *size), generator=generator)
-
-
-def largest_difference(found: Any, expected: Any) -> float:
-    """Largest difference of outputs, as a share of the largest magnitude expected."""
-    worst = 0.0
-    for a, b in zip(_as_list(found), _as_list(expected)):
-        scale = float(b.abs().max()) or 1.0
-        difference = float((a - b).abs().max()) / scale
-        # A NaN is the worst of all.
-        worst = difference if not difference <= worst else worst
-    return worst
-
-
-def _as_list(outputs: Any) -> List[Tensor]:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
 def _compare(cfg: Config, weights: Mapping[str, Tensor]) -> List[Tuple[str, str]]:
@@ -155,10 +122,10 @@ def _compare(cfg: Config, weights: Mapping[str, Tensor]) -> List[Tuple[str, str]
     differences = []
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for place, node in dual_residual_configs(cfg.model).items():
-            ours = _below(weights, f'{place}.', plain=False)
-            dual = _filled(node, ours, place)
+            ours = weights_below(weights, f'{place}.')
+            dual = filled(node, ours, place)
             plain_node = plain_backbone(node, cfg.get('default_scope'))
-            plain = _filled(plain_node, _plain_weights(ours), place)
+            plain = filled(plain_node, _plain_weights(ours), place)
             image = example_input(dual)
             with torch.no_grad():
                 difference = largest_difference(plain(image), dual(image))
@@ -171,22 +138,6 @@ def _compare(cfg: Config, weights: Mapping[str, Tensor]) -> List[Tuple[str, str]
             shown = f'{difference:.1e} of the largest output (allowed: {TOLERANCE})'
             differences.append((place, shown))
     return differences
-
-
-def _filled(node: Mapping[str, Any], weights: Mapping[str, Tensor], place: str) -> Any:
-    """A backbone in evaluation mode with these weights and no others."""
-    backbone = MODELS.build(ConfigDict(node))
-    try:
-        backbone.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())[:300]
-        raise UserError(
-            f'{place} of the checkpoint does not fit the config ({reason}); give the '
-            'config of the run'
-        ) from error
-    # Which mmdet's and mmaction's own classes do not return.
-    backbone.eval()
-    return backbone
 
 
 def _plain_weights(weights: Mapping[str, Tensor]) -> 'OrderedDict[str, Tensor]':
@@ -202,14 +153,3 @@ def _plain_weights(weights: Mapping[str, Tensor]) -> 'OrderedDict[str, Tensor]':
             if name.split('.')[-1] != 'dual_residual'
         )
     return kept
-
-
-def _below(
-    weights: Mapping[str, Tensor], prefix: str, plain: bool = True
-) -> 'OrderedDict[str, Tensor]':
-    """Weights whose names start with a prefix, without it."""
-    return OrderedDict(
-        (name[len(prefix) :], value)
-        for name, value in weights.items()
-        if name.startswith(prefix) and not (plain and is_coefficient(name))
-    )

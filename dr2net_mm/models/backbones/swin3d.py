@@ -108,7 +108,7 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
         ]
 
     def _downsample(self, layer: nn.Module, x: Tensor, size: GridSize) -> Tensor:
-        return layer(x.view(len(x), *size, -1)).flatten(1, 3)
+        return layer(x.view(x.shape[0], *size, -1)).flatten(1, 3)
 
     def _downsampled_size(self, layer: nn.Module, size: GridSize) -> GridSize:
         """The size after mmaction's ``PatchMerging``, which keeps the frames."""

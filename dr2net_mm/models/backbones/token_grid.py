@@ -69,6 +69,8 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
             x: Images [B, in_channels, H, W] or videos [B, in_channels, T, H, W].
         """
         x, size = self._embed(x)
+        # The tracer of an export makes tensors of them.
+        size = tuple(int(length) for length in size)
         branch_bytes = 2 if AutocastState(x.device).enabled() else 4
         plan = self._storage_plan(
             (x.shape[0], *size, branch_bytes),

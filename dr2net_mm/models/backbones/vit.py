@@ -176,7 +176,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
     def _finish(self, x: Tensor, size: GridSize) -> Tensor:
         """What mmaction makes of the last block's tokens [B, N, C]."""
         if self.return_feat_map:
-            return self.norm(x).view(-1, *size, self.embed_dims).movedim(-1, 1)
+            return self.norm(x).view(-1, *size, self.embed_dims).movedim(4, 1)
         if self.fc_norm is not None:
             return self.fc_norm(self.norm(x).mean(1))
         # The norm sees each token by itself.

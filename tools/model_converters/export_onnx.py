@@ -1,0 +1,109 @@
+"""Export a dual-residual backbone, or a recognizer, to ONNX.
+
+The graph is that of evaluation mode, at the alpha and beta of the checkpoint, which
+are constants in it; any alpha and beta will do. Its streams are float numbers, also
+where the network's are fixed-point ones (arithmetic='exact'), from which they differ
+by their rounding. The size of images or videos is fixed, the batch is not. Preparing
+the input (mean, std) and what follows the outputs (neck and head of a detector,
+averaging of clips, softmax) are not in the graph.
+
+The tool runs the graph with onnxruntime at two batch sizes, prints how far its outputs
+are from torch's, and writes nothing if that is too far.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+PROGRAM = 'export_onnx.py'
+EXAMPLES = """
+examples:
+  # feature maps of a detector's backbone, for images of 800 x 1344 pixels
+  python tools/model_converters/export_onnx.py my_config.py work_dirs/a/epoch_12.pth swin.onnx --shape 800 1344
+
+  # logits of a Video Swin recognizer for clips of 32 frames
+  python tools/model_converters/export_onnx.py my_config.py best.pth recognizer.onnx --shape 32 224 224
+
+  # a VideoMAE ViT has its own size
+  python tools/model_converters/export_onnx.py my_config.py best.pth recognizer.onnx
+
+needs: pip install onnx onnxruntime
+exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
+"""  # noqa: E501
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command line of the tool."""
+    from dr2net_mm.converters.onnx_export import OPSET, TOLERANCE
+    from dr2net_mm.converters.onnx_file import PARTS
+
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config of the run')
+    parser.add_argument('checkpoint', help='its checkpoint, or a published one')
+    parser.add_argument('target', help='file to write (.onnx)')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar='SIZE',
+        help='height and width of images, or frames, height and width of videos, in '
+        'pixels (default: those that a ViT has positions for)',
+    )
+    parser.add_argument(
+        '--part',
+        choices=PARTS,
+        help='backbone: feature maps; recognizer: logits of a clip (default: '
+        'recognizer if the model has a cls_head)',
+    )
+    parser.add_argument(
+        '--opset',
+        type=int,
+        default=OPSET,
+        help="version of ONNX's operators (default: %(default)s)",
+    )
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        default=TOLERANCE,
+        help='most that an output may differ from that of torch, as a share of the '
+        'largest one (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--force', action='store_true', help='replace the file if it exists'
+    )
+    return parser
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the tool; returns its exit code."""
+    from dr2net_mm.converters.onnx_file import export_onnx_file
+    from dr2net_mm.utils.errors import run_tool
+
+    args = build_parser().parse_args(argv)
+
+    def export() -> None:
+        for note in export_onnx_file(
+            args.config,
+            args.checkpoint,
+            args.target,
+            args.shape,
+            args.part,
+            args.opset,
+            args.tolerance,
+            args.force,
+        ):
+            print(f'  {note}')
+
+    return run_tool(PROGRAM, export)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
