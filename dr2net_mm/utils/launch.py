@@ -128,7 +128,7 @@ def training_config(args: argparse.Namespace) -> Config:
                 f'config, and {args.config!r} has none'
             )
         cfg.auto_scale_lr.enable = True
-    check_parallel(cfg)
+    check_parallel(cfg, resumes=args.resume is not None)
     make_resumable(cfg)
     apply_resume(cfg, args.resume)
     modes = ('train', 'val') if cfg.get('val_cfg') is not None else ('train',)

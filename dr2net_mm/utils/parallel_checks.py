@@ -30,19 +30,23 @@ def _kind(node: Any) -> str:
     return str((node or {}).get('type', '')).split('.')[-1]
 
 
-def check_parallel(cfg: Config) -> None:
+def check_parallel(cfg: Config, resumes: bool = False) -> None:
     """Raise :class:`UserError` for a wrapper or strategy that would not work.
 
     What shows only when the model is wrapped, such as which modules an FSDP policy
     chooses, is checked by the backbone in its first forward pass.
+
+    Args:
+        cfg: Config of a training run.
+        resumes: Whether the run is to go on from a checkpoint.
     """
+    strategy = cfg.get('strategy') or {}
+    _check_checkpoints(strategy, resumes)
     backbones = list(_dual_residual_backbones(cfg.get('model')))
     if not backbones:
         return
-    strategy = cfg.get('strategy') or {}
-    wrappers = [cfg.get('model_wrapper_cfg'), strategy.get('model_wrapper')]
     name = backbones[0]['type']
-    for wrapper in wrappers:
+    for wrapper in (cfg.get('model_wrapper_cfg'), strategy.get('model_wrapper')):
         if _kind(wrapper) in ('DataParallel', 'MMDataParallel'):
             raise UserError(
                 f'model_wrapper_cfg.type={wrapper["type"]!r} does not work with '
@@ -59,17 +63,41 @@ def check_parallel(cfg: Config) -> None:
             f'strategy.type={strategy["type"]!r} does not work with {name}: it moves '
             f'parameters while the backbone needs them; {_REMEDY}'
         )
-    engine_config = strategy.get('config')
-    engine_config = engine_config if isinstance(engine_config, dict) else {}
-    zero = strategy.get('zero_optimization') or engine_config.get('zero_optimization')
     reversible = any(
         (backbone.get('dual_residual') or {}).get('backprop') != 'stored'
         for backbone in backbones
     )
-    if _kind(strategy) == 'DeepSpeedStrategy' and (zero or {}).get('stage') == 3:
-        if reversible:
-            raise UserError(
-                f'zero_optimization.stage=3 does not work with {name}, whose backward '
-                'pass needs whole parameters; use stage 1 or 2, or '
-                f"{name}(dual_residual=dict(backprop='stored'))"
-            )
+    if reversible and _zero_stage(strategy) == 3:
+        raise UserError(
+            f'zero_optimization.stage=3 does not work with {name}, whose backward pass '
+            'needs whole parameters; use stage 1 or 2, or '
+            f"{name}(dual_residual=dict(backprop='stored'))"
+        )
+
+
+def _zero_stage(strategy: dict) -> int:
+    """ZeRO stage of a DeepSpeed strategy; 0 of another one."""
+    if _kind(strategy) != 'DeepSpeedStrategy':
+        return 0
+    zero, config = strategy.get('zero_optimization'), strategy.get('config')
+    if not zero and isinstance(config, dict):
+        zero = config.get('zero_optimization')
+    return (zero or {}).get('stage', 0)
+
+
+def _check_checkpoints(strategy: dict, resumes: bool) -> None:
+    """Raise for a strategy whose checkpoints cannot be used as they would be."""
+    kind = _kind(strategy)
+    if kind not in ('FSDPStrategy', 'DeepSpeedStrategy'):
+        return
+    if resumes:
+        raise UserError(
+            f'--resume does not work with strategy.type={strategy["type"]!r}, whose '
+            'optimizer state MMEngine up to 0.10.7 cannot load from one file with '
+            f'torch 2.1 and later; for a run that can be resumed, {_REMEDY}'
+        )
+    if kind == 'FSDPStrategy' and strategy.get('state_dict_cfg', 'local') == 'local':
+        raise UserError(
+            "strategy.state_dict_cfg='local' of FSDPStrategy writes a slice of the "
+            "weights for each rank, which nothing reads; set it to 'full'"
+        )

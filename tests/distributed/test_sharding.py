@@ -11,10 +11,11 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.model.wrappers import MMFullyShardedDataParallel
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import OPTIMIZERS
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import FlexibleRunner, Runner, load_checkpoint
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from dr2net_mm.engine import ReversibilityHook
 from dr2net_mm.models.backbones import DualResidualBackbone
 from dr2net_mm.models.backbones.wrapping import UnsupportedWrapperError
 
@@ -175,6 +176,56 @@ def test_a_sharded_model_trains_saves_and_loads_with_its_coefficients(ranks):
     other = ranks.build('swin')
     load_checkpoint(other, path, strict=True)
     assert (other.backbone.alpha, other.backbone.beta) == (0.8, 0.3)
+
+
+def test_a_flexible_runner_trains_with_fsdp_and_saves_whole_weights(ranks):
+    # torch's offloading of state from the CPU to the CPU crashes.
+    whole = dict(
+        state_dict_type='FULL_STATE_DICT',
+        state_dict_config=dict(type='FullStateDictConfig', rank0_only=True),
+        optim_state_dict_config=dict(type='FullOptimStateDictConfig', rank0_only=True),
+    )
+    found = []
+    for backprop in ('reversible', 'stored'):
+        runner = FlexibleRunner(
+            ranks.build('swin', dual_residual=dict(backprop=backprop)),
+            work_dir=str(ranks.folder / backprop),
+            strategy=dict(
+                type='FSDPStrategy',
+                model_wrapper=dict(
+                    type='MMFullyShardedDataParallel', device_id=torch.device('cpu')
+                ),
+                state_dict_cfg=whole,
+            ),
+            train_dataloader=dict(
+                dataset=Samples(ranks, 'swin'),
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                batch_size=2,
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=2),
+            optim_wrapper=dict(optimizer=ADAMW, clip_grad=dict(max_norm=1.0)),
+            custom_hooks=[dict(type='Dr2CoefficientHook', end_iter=4, interval=1)],
+            launcher='pytorch',
+            experiment_name=f'flexible_{backprop}',
+            randomness=dict(seed=0),
+            log_level='ERROR',
+        )
+        runner.train()
+        with FullyShardedDataParallel.summon_full_params(runner.model):
+            found.append(ranks.weights(runner.model))
+    ranks.assert_same(*found)
+    model = ranks.build('swin')
+    load_checkpoint(model, str(ranks.folder / 'reversible/epoch_2.pth'), strict=True)
+    ranks.assert_same(ranks.weights(model), found[0])
+    coefficients = model.backbone.alpha, model.backbone.beta
+    assert coefficients == pytest.approx((0.475, 0.55))
+
+
+def test_a_sharded_model_is_not_measured(ranks):
+    model = sharded(ranks.build('swin'))
+    runner = mock.Mock(model=model)
+    with pytest.raises(ValueError, match='sharded.*MMDistributedDataParallel'):
+        ReversibilityHook().before_train(runner)
 
 
 def test_sharding_within_a_backbone_is_refused_on_every_rank(ranks):

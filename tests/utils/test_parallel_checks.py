@@ -27,7 +27,8 @@ def config(backbone=SWIN, **changes):
         (
             dict(
                 strategy=dict(
-                    type='FSDPStrategy', model_wrapper=dict(use_orig_params=False)
+                    type='FSDPStrategy', model_wrapper=dict(use_orig_params=False),
+                    state_dict_cfg='full',
                 )
             ),
             ['use_orig_params=True'],
@@ -63,7 +64,7 @@ def test_what_does_not_work_is_said_before_anything_is_built(changes, words):
         dict(),
         dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel')),
         dict(model_wrapper_cfg=FSDP),
-        dict(strategy=dict(type='FSDPStrategy')),
+        dict(strategy=dict(type='FSDPStrategy', state_dict_cfg='full')),
         dict(strategy=dict(type='DeepSpeedStrategy', config='ds.json')),
         dict(strategy=dict(type='DeepSpeedStrategy', zero_optimization=dict(stage=2))),
         dict(
@@ -74,3 +75,20 @@ def test_what_does_not_work_is_said_before_anything_is_built(changes, words):
 )
 def test_what_works_is_let_through(changes):
     check_parallel(config(**changes))
+
+
+@pytest.mark.parametrize('kind', ['FSDPStrategy', 'mmengine.DeepSpeedStrategy'])
+def test_a_strategy_that_cannot_be_resumed_says_so(kind):
+    cfg = config(strategy=dict(type=kind, state_dict_cfg='full'))
+    check_parallel(cfg)
+    with pytest.raises(UserError) as caught:
+        check_parallel(cfg, resumes=True)
+    for word in ('--resume', kind, 'ZeroRedundancyOptimizer'):
+        assert word in str(caught.value)
+    check_parallel(config(), resumes=True)
+
+
+def test_checkpoints_in_slices_are_refused():
+    for strategy in (dict(), dict(state_dict_cfg='local')):
+        with pytest.raises(UserError, match="'local'.*'full'"):
+            check_parallel(config(strategy=dict(type='FSDPStrategy', **strategy)))
