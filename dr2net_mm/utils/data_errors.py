@@ -1,10 +1,12 @@
 """Errors of dataset files that name the file.
 
-MM's loading transforms pass on what the decoder raises, often without a file name.
+MM's loading transforms pass on what the decoder raises, often without a file name, and
+decord may end the process instead.
 """
 
 import functools
 import importlib
+from importlib.util import find_spec
 from typing import Any, Callable, Dict, Optional
 
 from .errors import DataFileError
@@ -63,6 +65,31 @@ def _naming_the_file(transform: Callable) -> Callable:
     return named
 
 
+def _open_local_videos_by_path() -> None:
+    """Let mmaction's ``DecordInit`` pass the path of a local file on to decord.
+
+    It reads the file into memory first, where decord 0.6.0 ends the process with a
+    segmentation fault on a truncated AVI file; by its path it is read as far as it
+    goes.
+    """
+    from mmaction.datasets.transforms import DecordInit
+
+    in_memory = DecordInit._get_video_reader
+    if hasattr(in_memory, 'opens_by_path') or find_spec('decord') is None:
+        return
+
+    @functools.wraps(in_memory)
+    def reader(self: DecordInit, filename: str) -> Any:
+        if self.io_backend != 'disk':
+            return in_memory(self, filename)
+        import decord
+
+        return decord.VideoReader(filename, num_threads=self.num_threads)
+
+    reader.opens_by_path = True  # type: ignore[attr-defined]
+    DecordInit._get_video_reader = reader
+
+
 def name_files_in_errors(default_scope: Optional[str] = None) -> None:
     """Make MM's loading transforms raise :class:`DataFileError` for a bad file.
 
@@ -82,3 +109,5 @@ def name_files_in_errors(default_scope: Optional[str] = None) -> None:
             if cls is None or hasattr(cls.transform, 'names_the_file'):
                 continue
             cls.transform = _naming_the_file(cls.transform)
+    if default_scope == 'mmaction':
+        _open_local_videos_by_path()

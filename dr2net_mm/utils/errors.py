@@ -134,6 +134,12 @@ def describe(error: BaseException, started: bool = False) -> Optional[str]:
             f'({refused.group(1) if refused else message}); if you trust the file, set '
             'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1'
         )
+    if isinstance(error, RuntimeError) and message.startswith('DataLoader worker'):
+        return (
+            f'{message.rstrip(".")}: a process that loads data has died. If memory ran '
+            'out, lower num_workers of the dataloader; if a file crashes its decoder, '
+            'num_workers=0 shows where. Go on with --resume'
+        )
     if started or not isinstance(error, _CONFIG_ERRORS):
         return None
     name, cls = _built_class(error)
