@@ -61,7 +61,8 @@ class Gauge(NamedTuple):
         before: Its amount in the first epoch that counts.
         after: Its amount in the last epoch.
         growth: The most by which a step of the last epoch exceeds the step with the
-            same input in the first epoch that counts.
+            same input in the first epoch that counts; for memory of the process, which
+            does not repeat itself, the difference of the two amounts.
         allowed: The most that is in order; None if any growth is.
     """
 
@@ -191,6 +192,8 @@ def judge(
         if None in first or None in last:
             continue
         growth = max(after - before for before, after in zip(first, last))
+        if name == 'resident_bytes':
+            growth = max(last) - max(first)
         gauges.append(Gauge(name, max(first), max(last), growth, limit))
     return gauges
 

@@ -66,6 +66,7 @@ def draw_soak(record: Record, warm_up: int, out: Path, title: str = '') -> None:
         lower.plot(steps, resident, color='#444444', linewidth=0.8)
     lower.set_ylabel('process [MB]')
     lower.set_xlabel('step')
+    lower.set_xlim(0.5, len(steps) + 0.5)
     for axes in (upper, lower):
         axes.axvspan(0.5, warm_up * record.steps_per_epoch + 0.5, color='#eeeeee')
         axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
