@@ -249,6 +249,10 @@ def test_parameters_that_are_hidden_are_refused_on_every_rank(ranks, unit):
         model(**ranks.part('swin'))
 
 
+# Adam makes steps of the rounding where a gradient is zero, as that of key biases is.
+SGD = dict(type='SGD', lr=0.1)
+
+
 def deepspeed_steps(ranks: Any, folder: Path, backprop: str, **options: Any) -> dict:
     """Weights after two steps under MMEngine's strategy for DeepSpeed."""
     from mmengine._strategy import DeepSpeedStrategy
@@ -261,12 +265,13 @@ def deepspeed_steps(ranks: Any, folder: Path, backprop: str, **options: Any) -> 
         train_micro_batch_size_per_gpu=2,
         work_dir=str(folder),
         env_kwargs=dict(launcher='pytorch', randomness=dict(seed=0)),
+        config=dict(zero_allow_untested_optimizer=True),
         **options,
     )
     model = ranks.build('swin', dual_residual=dict(backprop=backprop))
     engine, wrapper, *_ = strategy.prepare(
         model,
-        optim_wrapper=dict(type='DeepSpeedOptimWrapper', optimizer=ADAMW),
+        optim_wrapper=dict(type='DeepSpeedOptimWrapper', optimizer=SGD),
         dispatch_kwargs=dict(train_micro_batch_size_per_gpu=2, epoch_length=2,
                              max_epochs=1, max_iters=2),
     )  # fmt: skip
@@ -290,7 +295,7 @@ def test_deepspeed_trains_in_stages_one_and_two_and_is_refused_in_three(ranks, s
         ]
     ranks.assert_same(*found)
     model = ranks.wrapped(ranks.build('swin'))
-    wrapper = build_optim_wrapper(model, dict(optimizer=ADAMW))
+    wrapper = build_optim_wrapper(model, dict(optimizer=SGD))
     for seed in range(2):
         model.train_step(ranks.part('swin', seed), optim_wrapper=wrapper)
     ranks.assert_close(found[0], ranks.weights(model), 1e-3)
