@@ -159,11 +159,7 @@ class SlurmCluster:
             self.ask('scancel', '--signal=KILL', '--user=root')
             self.ask('scancel', '--user=root')
             wait_until(
-                lambda: (
-                    not self.ask('squeue', '--noheader', '--states=all').strip()
-                    or not self.ask('squeue', '--noheader').strip()
-                ),
-                'the jobs to end',
+                lambda: not self.ask('squeue', '--noheader').strip(), 'the jobs to end'
             )
         finally:
             for daemon in reversed(self._daemons):
