@@ -146,6 +146,14 @@ def test_processes_that_load_data_are_gone_after_their_epoch():
     assert record.epochs['children'] == [0] * 3
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize('amp', [None, 'fp16', 'bf16'])
+def test_on_a_gpu_the_allocator_says_the_same(amp):
+    record = run_soak(tiny_task(device='cuda', amp=amp))
+    assert not grown(record)
+    assert record.steps['peak_bytes'][-1] > record.steps['live_bytes'][-1] > 0
+
+
 class LeakyTask(BackboneTask):
     """Keeps something at each step."""
 
