@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -159,6 +160,34 @@ def test_without_a_checkpoint_the_weights_are_mmactions_random_ones(video_swin):
         states.append(model.state_dict())
     for key, value in states[1].items():
         assert torch.equal(states[0][key], value), key
+
+
+def test_rates_and_decay_of_mmactions_recipe_go_to_the_same_parameters(video_swin):
+    groups = []
+    for build in (video_swin.build, video_swin.plain):
+        model = nn.ModuleDict(dict(backbone=build(), cls_head=nn.Linear(4, 2)))
+        wrapper = build_optim_wrapper(
+            model,
+            dict(
+                constructor='mmaction.SwinOptimWrapperConstructor',
+                optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.02),
+                paramwise_cfg=dict(
+                    relative_position_bias_table=dict(decay_mult=0.0),
+                    norm=dict(decay_mult=0.0),
+                    backbone=dict(lr_mult=0.1),
+                ),
+            ),
+        )
+        names = {id(p): name for name, p in model.named_parameters()}
+        groups.append(
+            {
+                names[id(p)]: (group['lr'], group['weight_decay'])
+                for group in wrapper.optimizer.param_groups
+                for p in group['params']
+            }
+        )
+    assert groups[0] == groups[1]
+    assert len(set(groups[0].values())) == 3
 
 
 def test_checkpointing_is_refused_with_what_to_do_instead(video_swin):
