@@ -22,6 +22,7 @@ from typing import Any, Callable, Dict, List, Optional
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 from toolbox import WORLD_SIZE, Ranks  # noqa: E402
 from torch import distributed  # noqa: E402
@@ -41,12 +42,10 @@ def imported(path: str) -> Any:
 
 def outcome(test: Callable[..., None], ranks: Ranks, arguments: dict) -> Optional[str]:
     """None, or why a test failed or was skipped on this rank."""
-    from _pytest.outcomes import Skipped
-
     try:
         with torch.random.fork_rng():
             test(ranks, **arguments)
-    except Skipped as skipped:
+    except pytest.skip.Exception as skipped:
         return f'skip: {skipped.msg}'
     except BaseException:
         return f'rank {ranks.rank}:\n{traceback.format_exc()}'
