@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Dict, NamedTuple, Optional
 
 from torch import nn
+from torch.multiprocessing.reductions import shared_cache
 
 from dr2net_mm.models.backbones.dual_residual import (
     MAX_PLANS,
@@ -70,6 +71,16 @@ def _parent(folder: Path) -> Optional[int]:
         return int((folder / 'stat').read_text().rsplit(')', 1)[1].split()[1])
     except OSError:  # It has ended meanwhile.
         return None
+
+
+def wait_for_loaders() -> None:
+    """Let all be gone that belonged to processes that loaded data."""
+    for thread in threading.enumerate():
+        # It closes its files when it has seen that it is to end.
+        if thread.name == 'QueueFeederThread':
+            thread.join(timeout=10)
+    # torch remembers up to 128 tensors that are gone.
+    shared_cache.free_dead_references()
 
 
 def reachable_objects() -> int:

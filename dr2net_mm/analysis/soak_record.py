@@ -5,7 +5,6 @@ import math
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import torch
-from torch.multiprocessing.reductions import shared_cache
 
 from dr2net_mm.models.backbones.dual_residual import dual_residual_backbones
 from dr2net_mm.reversible.schedule import CoefficientSchedule
@@ -19,6 +18,7 @@ from .process_gauges import (
     reachable_objects,
     resident_bytes,
     thread_count,
+    wait_for_loaders,
 )
 from .soak_task import SoakTask, train_step
 from .storage_meter import LiveBytes
@@ -147,10 +147,8 @@ def soak(
                     for backbone in backbones:
                         backbone.check_overflow()
                     after_step(done)
-                # Ends the processes that load data; of their tensors torch remembers
-                # up to 128 that are gone.
                 del batches
-                shared_cache.free_dead_references()
+                wait_for_loaders()
                 counts['open_files'].append(open_files())
                 counts['threads'].append(thread_count())
                 counts['children'].append(child_count())

@@ -13,14 +13,7 @@ from dr2net_mm.analysis.backbones import (
     named_backbone,
     reversible_backbone,
 )
-from dr2net_mm.analysis.process_gauges import (
-    CacheSize,
-    cache_sizes,
-    child_count,
-    open_files,
-    resident_bytes,
-    thread_count,
-)
+from dr2net_mm.analysis.process_gauges import CacheSize, cache_sizes
 from dr2net_mm.analysis.soak import main
 from dr2net_mm.analysis.soak_record import (
     ALLOWED_GROWTH,
@@ -34,7 +27,6 @@ from dr2net_mm.analysis.soak_task import (
     make_detector_task,
     varying_sizes,
 )
-from dr2net_mm.analysis.storage_meter import LiveBytes
 from dr2net_mm.models.backbones.dual_residual import MAX_PLANS
 from dr2net_mm.models.branches.windows import window_pieces
 from dr2net_mm.reversible.schedule import CoefficientSchedule
@@ -222,37 +214,6 @@ def test_a_loss_that_is_not_finite_ends_the_soak():
     torch.nn.init.constant_(task.model.backbone.norm1.weight, float('nan'))
     with pytest.raises(UserError, match='loss is nan after 1 steps'):
         run_soak(task)
-
-
-def test_the_system_counts_what_a_process_opens_and_starts(tmp_path):
-    before = open_files(), thread_count(), child_count()
-    done = threading.Event()
-    thread = threading.Thread(target=done.wait)
-    thread.start()
-    with open(str(tmp_path / 'file'), 'w'):
-        child = subprocess.Popen(['sleep', '60'])
-        after = open_files(), thread_count(), child_count()
-    child.kill()
-    # Until somebody waits for it, it is there.
-    assert child_count() == before[2] + 1
-    child.wait()
-    done.set()
-    thread.join()
-    assert tuple(b - a for a, b in zip(before, after)) == (1, 1, 1)
-    assert (open_files(), thread_count(), child_count()) == before
-    assert resident_bytes() > 1e7
-
-
-def test_live_bytes_are_counted_without_a_record():
-    with LiveBytes() as meter:
-        first = torch.zeros(10)
-        second = first + 1
-        del first
-        assert (meter.now, meter.peak) == (40, 80)
-        meter.restart_peak()
-        assert meter.peak == 40
-        del second
-    assert meter.now == 0
 
 
 def test_sizes_differ_and_the_largest_comes_first():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dr2net_mm.analysis.storage_meter import StorageMeter
+from dr2net_mm.analysis.storage_meter import LiveBytes, StorageMeter
 
 FLOAT = 4
 
@@ -81,3 +81,15 @@ def test_a_sparse_tensor_is_refused_rather_than_miscounted():
     with pytest.raises(NotImplementedError, match='sparse_coo'):
         with StorageMeter(device='cpu'):
             torch.eye(3).to_sparse()
+
+
+def test_live_bytes_are_counted_without_a_record():
+    with LiveBytes() as meter:
+        first = torch.zeros(10)
+        second = first + 1
+        del first
+        assert (meter.now, meter.peak) == (40, 80)
+        meter.restart_peak()
+        assert meter.peak == 40
+        del second
+    assert meter.now == 0
