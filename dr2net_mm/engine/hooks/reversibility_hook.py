@@ -69,10 +69,10 @@ class ReversibilityHook(Hook):
 
     Training is left as it is: random numbers, gradients, buffers, weights and logged
     losses are the same with the hook and without it. At one sample a measurement takes
-    about as long as two iterations of the backbone at batch size 1, so that with the
-    default interval it can stay on. It needs memory for one set of gradients and for
-    the streams of every branch at ``samples`` samples, while nothing else of an
-    iteration is there.
+    about as long as two or three iterations of the backbone at batch size 1, so that
+    with the default interval it can stay on. It needs memory for two sets of the
+    backbone's gradients and for the streams of every branch at ``samples`` samples, at
+    a time when nothing else of an iteration is there.
 
     In a distributed run each rank measures on its own samples, without talking to the
     others, and all log, and act on, the largest error.
