@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
@@ -52,7 +53,9 @@ def outcome(test: Callable[..., None], ranks: Ranks, arguments: dict) -> Optiona
     return None
 
 
-def run_rank(rank: int, root: str, tests: List[dict], module: Any, queue: Any) -> None:
+def run_rank(
+    rank: int, root: str, tests: List[dict], module: Any, answer: Connection
+) -> None:
     """Body of one process."""
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(WORLD_SIZE), LOCAL_RANK=str(rank),
@@ -70,12 +73,10 @@ def run_rank(rank: int, root: str, tests: List[dict], module: Any, queue: Any) -
         folder.mkdir(exist_ok=True)
         function = getattr(module, test['function'])
         failure = outcome(function, Ranks(rank, folder), test['arguments'])
-        queue.put((test['id'], failure))
+        answer.send((test['id'], failure))
         if failure is not None and not failure.startswith('skip: '):
             break
     # A rank whose last test failed does not wait for the other.
-    queue.close()
-    queue.join_thread()
     os._exit(0)
 
 
@@ -84,15 +85,15 @@ def main(path: str) -> Dict[str, Optional[str]]:
     tests = json.load(sys.stdin)
     module = imported(path)
     context = multiprocessing.get_context('fork')
-    queue = context.Queue()
     root = tempfile.mkdtemp()
+    pipes = [context.Pipe(duplex=False) for _ in range(WORLD_SIZE)]
     processes = [
-        context.Process(target=run_rank, args=(rank, root, tests, module, queue))
-        for rank in range(WORLD_SIZE)
+        context.Process(target=run_rank, args=(rank, root, tests, module, pipe[1]))
+        for rank, pipe in enumerate(pipes)
     ]
     for process in processes:
         process.start()
-    found = collect(queue, processes, tests)
+    found = collect([pipe[0] for pipe in pipes], processes, tests)
     for process in processes:
         process.kill()
         process.join()
@@ -101,7 +102,7 @@ def main(path: str) -> Dict[str, Optional[str]]:
 
 
 def collect(
-    queue: Any, processes: List[Any], tests: List[dict]
+    readers: List[Connection], processes: List[Any], tests: List[dict]
 ) -> Dict[str, Optional[str]]:
     """Outcomes of the tests that both ranks ended, up to the first failure."""
     answers: Dict[str, List[Optional[str]]] = {test['id']: [] for test in tests}
@@ -109,14 +110,13 @@ def collect(
     for test in tests:
         mine = answers[test['id']]
         while len(mine) < WORLD_SIZE and not any(mine):
-            try:
-                name, failure = queue.get(timeout=1)
-            except Exception:
-                if not any(process.is_alive() for process in processes):
-                    codes = [process.exitcode for process in processes]
-                    mine.append(f'the processes ended with {codes}')
-                continue
-            answers[name].append(failure)
+            ready = wait(readers, timeout=1)
+            for reader in ready:
+                name, failure = reader.recv()
+                answers[name].append(failure)
+            if not ready and not any(process.is_alive() for process in processes):
+                codes = [process.exitcode for process in processes]
+                mine.append(f'the processes ended with {codes}')
         found[test['id']] = next((text for text in mine if text), None)
         if found[test['id']] and not found[test['id']].startswith('skip: '):
             break
