@@ -238,7 +238,8 @@ def define_missing_torchvision_operators() -> bool:
     import torch
 
     folder = module_folder('torchvision')
-    if folder is None or 'torchvision' in sys.modules:
+    declared = hasattr(torch.ops.torchvision, 'nms')
+    if folder is None or declared or 'torchvision' in sys.modules:
         return False
     try:
         for library in folder.glob('_C*.so'):

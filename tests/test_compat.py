@@ -192,16 +192,29 @@ def test_getattr_in_a_checkpoint_reaches_statistics_methods_only():
             compat.history_buffer_method(owner, name)
 
 
-def test_torchvision_operators_are_declared_only_if_its_library_fails(
-    tmp_path, monkeypatch
+TORCHVISION_SCRIPT = """
+import importlib.util, pathlib, sys, torch
+spec = importlib.util.spec_from_file_location('compat', sys.argv[1])
+compat = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(compat)
+folder = pathlib.Path(sys.argv[2])
+compat.module_folder = lambda name: folder
+declare = compat.define_missing_torchvision_operators
+assert not declare()
+(folder / '_C.so').write_bytes(b'not a library')
+assert declare()
+assert torch.ops.torchvision.nms.default is not None
+assert not declare()
+"""
+
+
+def test_torchvision_operators_are_declared_once_and_only_if_its_library_fails(
+    tmp_path,
 ):
-    if 'torchvision' in sys.modules:
-        pytest.skip('torchvision works here')
-    monkeypatch.setattr(compat, 'module_folder', lambda name: tmp_path)
-    assert not compat.define_missing_torchvision_operators()
-    (tmp_path / '_C.so').write_bytes(b'not a library')
-    assert compat.define_missing_torchvision_operators()
-    assert torch.ops.torchvision.nms.default is not None
+    # In a process of its own: operators cannot be taken back.
+    command = [sys.executable, '-c', TORCHVISION_SCRIPT, compat.__file__]
+    result = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_every_cure_names_its_upstream_reference_or_versions():
