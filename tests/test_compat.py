@@ -193,10 +193,11 @@ def test_getattr_in_a_checkpoint_reaches_statistics_methods_only():
 
 
 TORCHVISION_SCRIPT = """
-import importlib.util, pathlib, sys, torch
-spec = importlib.util.spec_from_file_location('compat', sys.argv[1])
-compat = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(compat)
+import pathlib, sys, torch, types
+package = types.ModuleType('dr2net_mm')  # Without its __init__, which cures.
+package.__path__ = [str(pathlib.Path(sys.argv[1]).parent)]
+sys.modules['dr2net_mm'] = package
+from dr2net_mm import compat
 folder = pathlib.Path(sys.argv[2])
 compat.module_folder = lambda name: folder
 declare = compat.define_missing_torchvision_operators
