@@ -12,7 +12,7 @@ from torch import Tensor
 from dr2net_mm.utils.atomic_write import atomic_open
 from dr2net_mm.utils.config_checks import check_checkpoint_file
 from dr2net_mm.utils.errors import UserError
-from dr2net_mm.utils.safe_load import load
+from dr2net_mm.utils.safe_load import UnsafeCheckpointError, load, name_refused
 
 # Where training scripts keep the weights within a checkpoint.
 _NESTED = ('state_dict', 'model', 'module')
@@ -127,15 +127,11 @@ def _unpickle(path: str) -> Any:
     try:
         # VideoMAE's scripts save their command line with the weights.
         return load(path, 'cpu', more_classes=[argparse.Namespace])
-    except pickle.UnpicklingError as error:
-        reason = _first_sentence(error)
-        raise UserError(
-            f'checkpoint {path!r} is damaged, or holds Python objects that are not '
-            f'loaded unasked ({reason}). If you trust the file, save its weights '
-            'alone, which are under "state_dict", "model" or "module": '
-            'torch.save(torch.load(FILE, weights_only=False)["model"], OUT)'
-        ) from error
-    except (EOFError, OSError, RuntimeError) as error:
+    except UnsafeCheckpointError:
+        raise
+    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError) as error:
+        if 'GLOBAL' in str(error):
+            raise name_refused(error, path) from error
         raise UserError(
             f'checkpoint {path!r} is damaged or not a PyTorch checkpoint '
             f'({_first_sentence(error)}): copy or download it again'

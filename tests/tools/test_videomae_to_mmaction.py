@@ -156,7 +156,7 @@ def mixed(source):
     ('spoil', 'message'),
     [
         (damaged, 'is truncated'),
-        (strange, 'Python objects that are not loaded unasked'),
+        (strange, 'a function or class that is not loaded unasked'),
         (weightless, 'holds no dictionary of weights'),
         (text, 'is not a PyTorch checkpoint'),
         (mixed, "'epoch' is of type int"),
