@@ -146,7 +146,7 @@ class OpensFile:
         ([1, 2], 'no checkpoint of a training run'),
         (dict(state_dict=dict(weight=1.0)), "'weight' is of type float"),
         (b'<html>', 'is not a PyTorch checkpoint'),
-        ('malicious', 'Python objects that are not loaded unasked'),
+        ('malicious', 'not loaded unasked'),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(content, message, tool, tmp_path, error_line):
