@@ -91,6 +91,8 @@ setup(
         'mim': requirements(MM, 'mmcv'),
         'mmdet': requirements(MM, 'mmdet'),
         'mmaction': requirements(MM, 'mmaction'),
+        # tools/model_converters/export_onnx.py and its check.
+        'onnx': ['onnx', 'onnxruntime'],
         'tests': (ROOT / 'requirements' / 'tests.txt').read_text().splitlines(),
     },
     cmdclass={'build_py': BuildWithMim, 'develop': DevelopWithMim},
