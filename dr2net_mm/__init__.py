@@ -16,6 +16,6 @@ if _find_spec('mmengine') is not None:
     compat.check_versions()
     compat.apply()
 
-    from . import datasets, engine, evaluation, models  # noqa: F401
+    from . import backbones, engine, tasks  # noqa: F401
 
 __all__ = ['__version__']

@@ -4,7 +4,6 @@
 need it, does nothing elsewhere, and names the upstream report in its docstring.
 """
 
-import importlib
 import importlib.metadata
 import os
 import re
@@ -12,9 +11,10 @@ import sys
 import types
 import warnings
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+from .checkpoints.pickle_allowlist import history_buffer_method
+from .optional_imports import module_folder
 from .version import (
     CORE_REQUIREMENTS,
     MM_REQUIREMENTS,
@@ -24,19 +24,6 @@ from .version import (
 )
 
 IGNORE_VERSIONS_VARIABLE = 'DR2NET_IGNORE_VERSIONS'
-
-_import_failures: Dict[str, str] = {}
-
-
-def module_folder(name: str) -> Optional[Path]:
-    """Folder of the package ``name``, found without importing it; None if absent."""
-    try:
-        spec = find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(list(spec.submodule_search_locations)[0])
 
 
 def installed_version(name: str, distribution: str) -> Optional[str]:
@@ -113,28 +100,6 @@ def check_versions() -> None:
     raise ImportError(message)
 
 
-def usable(name: str) -> bool:
-    """Whether an MM package ('mmdet', 'mmaction.models') can really be imported.
-
-    An installed package may still refuse to be imported, e.g. mmdet beside MMCV 2.2;
-    :func:`import_failures` then gives its reason.
-    """
-    if name in _import_failures:
-        return False
-    try:
-        importlib.import_module(name)
-    # mmdet and mmaction state a wrong MMCV by an assertion.
-    except (ImportError, AssertionError, RuntimeError) as error:
-        _import_failures[name] = f'{type(error).__name__}: {error}'
-        return False
-    return True
-
-
-def import_failures() -> Dict[str, str]:
-    """What :func:`usable` could not import, and the error of each."""
-    return dict(_import_failures)
-
-
 class MissingDRN:
     """Stand-in for mmaction's DRN localizer, which its wheel does not carry."""
 
@@ -178,22 +143,6 @@ def provide_importlib_metadata() -> bool:
         return False
     sys.modules['importlib_metadata'] = importlib.metadata
     return True
-
-
-def history_buffer_method(owner: type, name: str) -> Any:
-    """Stand-in for ``getattr`` while a checkpoint is unpickled.
-
-    A pickled ``HistoryBuffer`` refers to its statistics methods through ``getattr``.
-    Allowing the real one would let a crafted file reach any attribute.
-    """
-    from pickle import UnpicklingError
-
-    from mmengine.logging import HistoryBuffer
-
-    allowed = {'min', 'max', 'current', 'mean', *HistoryBuffer._statistics_methods}
-    if owner is not HistoryBuffer or name not in allowed:
-        raise UnpicklingError(f'the checkpoint asks for attribute {name} of {owner}')
-    return getattr(owner, name)
 
 
 def allow_checkpoint_classes() -> bool:
@@ -259,16 +208,16 @@ def write_local_files_atomically() -> bool:
 
     ``CheckpointHook`` writes a checkpoint in place, so that a run that is killed or
     meets a full disk leaves half of one for ``--resume``. See
-    :class:`dr2net_mm.utils.atomic_write.AtomicLocalBackend`.
+    :class:`dr2net_mm.checkpoints.atomic_write.AtomicLocalBackend`.
     """
-    from .utils.atomic_write import register_atomic_backend
+    from .checkpoints.atomic_write import register_atomic_backend
 
     return register_atomic_backend()
 
 
 def save_sharded_optimizers() -> bool:
     """Let runs with MMEngine's ``ZeroRedundancyOptimizer`` save (MMEngine PR #551)."""
-    from .utils.sharded_optimizer import consolidate_before_saving
+    from .checkpoints.sharded_optimizer import consolidate_before_saving
 
     return consolidate_before_saving()
 
@@ -278,7 +227,7 @@ def load_checkpoints_without_code() -> bool:
 
     Before torch 2.6 every one does, and that of URLs still does.
     """
-    from .utils.safe_load import secure_mmengine
+    from .checkpoints.safe_load import secure_mmengine
 
     return secure_mmengine()
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from dr2net_mm.analysis.command_line import OneLineParser, format_table, run_command
-from dr2net_mm.analysis.finished_training import Training, find_training
+from dr2net_mm.cli.analysis_arguments import OneLineParser, format_table, run_command
+from dr2net_mm.first_runs.finished_training import Training, find_training
 
 MEGABYTE = 2**20
 SHOWN_COEFFICIENTS = ((1.0, 0.1), (0.3, 0.7))
@@ -49,7 +49,7 @@ def describe_log(log: list[dict]) -> str:
 
 def describe_memory(backbone: dict, image_size: tuple, batch: int) -> str:
     """Table of one training step of the backbone in three modes."""
-    from dr2net_mm.analysis.memory import backbone_memory
+    from dr2net_mm.analysis.memory.command import backbone_memory
 
     rows = backbone_memory(backbone, image_size, batch)
     table = format_table(
@@ -69,7 +69,7 @@ def describe_memory(backbone: dict, image_size: tuple, batch: int) -> str:
 
 def describe_gradient_error(backbone: dict, image_size: tuple) -> str:
     """Table of the error of the reversible gradients, both arithmetics."""
-    from dr2net_mm.analysis.gradient_error import gradient_error_grid
+    from dr2net_mm.analysis.gradients.command import gradient_error_grid
 
     rows = [
         row
@@ -99,7 +99,7 @@ def draw_detections(config: Config, checkpoint: Path, picture: Path) -> str:
     from mmdet.apis import inference_detector, init_detector
     from PIL import Image
 
-    from dr2net_mm.analysis.detection_picture import detection_picture
+    from dr2net_mm.first_runs.detection_picture import detection_picture
 
     dataset = config.val_dataloader.dataset
     root = Path(dataset.data_root)
@@ -151,7 +151,7 @@ Your own config: three lines, see README.md."""
 
 def summarize(options: Namespace) -> None:
     """Print the summary and draw the picture."""
-    from dr2net_mm.analysis.backbones import config_backbone
+    from dr2net_mm.analysis.subjects.backbones import config_backbone
 
     warnings.filterwarnings('ignore')
     training = find_training(options.work_dir)

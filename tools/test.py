@@ -22,7 +22,7 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 def build_parser() -> argparse.ArgumentParser:
     """Command line of the tool."""
-    from dr2net_mm.utils.launch import add_common_arguments
+    from dr2net_mm.launch.launch import add_common_arguments
 
     parser = argparse.ArgumentParser(
         prog='test.py',
@@ -56,8 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.utils.errors import run_tool
-    from dr2net_mm.utils.launch import (
+    from dr2net_mm.cli.run_tool import run_tool
+    from dr2net_mm.launch.launch import (
         build_runner,
         dump_predictions,
         parse,

@@ -26,7 +26,7 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted (Ctrl-C),
 
 def build_parser() -> argparse.ArgumentParser:
     """Command line of the tool."""
-    from dr2net_mm.utils.launch import add_common_arguments
+    from dr2net_mm.launch.launch import add_common_arguments
 
     parser = argparse.ArgumentParser(
         prog='train.py',
@@ -59,8 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.utils.errors import run_tool
-    from dr2net_mm.utils.launch import build_runner, parse, training_config
+    from dr2net_mm.cli.run_tool import run_tool
+    from dr2net_mm.launch.launch import build_runner, parse, training_config
 
     args = parse(build_parser(), argv)
     iterations: List[bool] = []

@@ -15,13 +15,13 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from dr2net_mm.analysis.command_line import (
+from dr2net_mm.cli.analysis_arguments import (
     OneLineParser,
     format_table,
     run_command,
     write_json,
 )
-from dr2net_mm.analysis.finished_training import (
+from dr2net_mm.first_runs.finished_training import (
     Training,
     draw_training,
     find_training,
@@ -63,7 +63,9 @@ def describe_recogniser(log: list[dict]) -> str:
 
 def annotated_lengths(annotations: str, subset: str) -> list[float]:
     """Lengths in seconds of the annotated segments of a subset."""
-    from dr2net_mm.datasets.temporal_annotations import load_annotations
+    from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
+        load_annotations,
+    )
 
     return [
         action.end - action.start
@@ -75,8 +77,10 @@ def annotated_lengths(annotations: str, subset: str) -> list[float]:
 
 def guesses(results: list[dict], annotations: str) -> list[list[dict]]:
     """Random proposals for the videos of some results, several times over."""
-    from dr2net_mm.analysis.chance_level import random_proposals
-    from dr2net_mm.datasets.temporal_annotations import load_annotations
+    from dr2net_mm.first_runs.chance_level import random_proposals
+    from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
+        load_annotations,
+    )
 
     videos = load_annotations(annotations)
     durations = {f'v_{name}': video.duration for name, video in videos.items()}
@@ -95,7 +99,7 @@ def compare_with_chance(
         evaluator: Config of the metric, class-agnostic.
         scores_file: Video-level scores of the recogniser.
     """
-    from dr2net_mm.analysis.chance_level import evaluate
+    from dr2net_mm.first_runs.chance_level import evaluate
 
     with_classes = dict(class_agnostic=False, classifier_scores=str(scores_file))
     random = guesses(results, evaluator['ann_file'])
@@ -124,7 +128,9 @@ def compare_with_chance(
 
 def named_videos(scores: dict, annotations: str) -> str:
     """How many videos get the right class from the recogniser."""
-    from dr2net_mm.datasets.temporal_annotations import load_annotations
+    from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
+        load_annotations,
+    )
 
     videos = load_annotations(annotations)
     right = sum(
@@ -136,8 +142,8 @@ def named_videos(scores: dict, annotations: str) -> str:
 
 def describe_memory(config: Config, config_file: Path) -> str:
     """Table of one training step of the detector's backbone in three modes."""
-    from dr2net_mm.analysis.backbones import config_backbone
-    from dr2net_mm.analysis.memory import backbone_memory, memory_table
+    from dr2net_mm.analysis.memory.command import backbone_memory, memory_table
+    from dr2net_mm.analysis.subjects.backbones import config_backbone
 
     size, batch = tuple(config.video_size), config.train_dataloader.batch_size
     rows = backbone_memory(config_backbone(str(config_file)), size, batch)
@@ -150,12 +156,14 @@ def describe_memory(config: Config, config_file: Path) -> str:
 
 def draw(results_file: Path, annotations: str, picture: Path) -> int:
     """Draw time lines of some validation videos; returns how many."""
-    from dr2net_mm.analysis.timeline_picture import (
+    from dr2net_mm.analysis.video.timelines import (
         draw_timelines,
         load_predictions,
         timelines_of,
     )
-    from dr2net_mm.datasets.temporal_annotations import load_annotations
+    from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
+        load_annotations,
+    )
 
     timelines = timelines_of(
         load_annotations(annotations), load_predictions(str(results_file)), 'validation'
@@ -186,9 +194,9 @@ What to type next
 
 def summarize(options: Namespace) -> None:
     """Print the summary and draw the pictures."""
-    from dr2net_mm.analysis.chance_level import evaluate
-    from dr2net_mm.analysis.model_outputs import outputs_on_test_set
-    from dr2net_mm.analysis.video_scores import video_scores
+    from dr2net_mm.analysis.video.model_outputs import outputs_on_test_set
+    from dr2net_mm.analysis.video.scores import video_scores
+    from dr2net_mm.first_runs.chance_level import evaluate
 
     warnings.filterwarnings('ignore')
     # Each of many evaluations would write its table and its hints.

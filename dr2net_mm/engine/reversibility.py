@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
-from dr2net_mm.models.backbones.dual_residual import DualResidualBackbone
+from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.reversible.gradient_error import compare_gradients
 from dr2net_mm.reversible.probe import ReferenceStage, WatchedStage
 from dr2net_mm.reversible.replay import AutocastState, RngState, hooks_silenced

@@ -15,10 +15,10 @@ from .errors import (
     ReversibleError,
     TapeError,
 )
-from .head import Head
 from .options import DualResidualOptions
 from .schedule import CoefficientSchedule
 from .stage import DualResidualStage
+from .stage_output import StageOutput
 
 __all__ = [
     'WHOLE',
@@ -28,7 +28,7 @@ __all__ = [
     'DualResidualStage',
     'FixedPointOverflowError',
     'FunctionBranch',
-    'Head',
+    'StageOutput',
     'Piece',
     'ReconstructionError',
     'ReversibleError',

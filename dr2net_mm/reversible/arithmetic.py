@@ -16,9 +16,10 @@ from typing import Any, Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from . import fixed_point, fused
+from . import fixed_point
 from .branch import Piece
 from .coefficients import BETA_BITS, beta_numerator
+from .kernels import dispatch, fused
 from .options import DualResidualOptions
 
 #: Elements handled at a time by elementwise work on whole streams: few enough on the
@@ -86,7 +87,7 @@ class Arithmetic:
         """
         if gy is None:
             return gx * self.alpha
-        if fused.available(gy, gx):
+        if dispatch.available(gy, gx):
             return fused.combine_(gy, gx, self.alpha, self.beta)
         for gx_slice, gy_slice in slices(gx, gy):
             gy_slice.mul_(self.beta).add_(gx_slice * self.alpha)
@@ -171,7 +172,7 @@ class ExactArithmetic(Arithmetic):
         x0 = x0.detach().contiguous()
         x = torch.empty_like(x0, dtype=torch.int32)
         y = torch.empty_like(x)
-        if fused.available(x, x0):
+        if dispatch.available(x, x0):
             return x, y, fused.enter_(x, y, x0, self.scale, self.ratio)
         largest = magnitude(x0)
         for x0_slice, x_slice, y_slice in slices(x0, x, y):
@@ -181,7 +182,7 @@ class ExactArithmetic(Arithmetic):
 
     def view(self, x: Tensor, piece: Piece) -> Tensor:
         """A piece of the stream x_{i-1} as a branch sees it."""
-        if fused.available(x) and self.dtype == torch.float32:
+        if dispatch.available(x) and self.dtype == torch.float32:
             factor = 1.0 / self.scale_before
             return fused.read(x, piece.index, factor, self.branch_dtype)
         view = piece.read(x).to(self.dtype).mul_(1.0 / self.scale_before)
@@ -197,7 +198,7 @@ class ExactArithmetic(Arithmetic):
     def add_(self, y: Tensor, piece: Piece, f: Tensor, x: Tensor) -> Optional[Tensor]:
         """Turn Y_{i-1} into X_i on one piece; returns its largest magnitude over
         the limit."""
-        if fused.available(y, f, x):
+        if dispatch.available(y, f, x):
             return fused.increment_(y, piece.index, f, x, self.alpha, self.scale)
         increment = self._integer_increment(f, x)
         before = piece.read(y)
@@ -209,7 +210,7 @@ class ExactArithmetic(Arithmetic):
 
     def subtract_(self, x: Tensor, piece: Piece, f: Tensor, x_before: Tensor) -> None:
         """Turn X_i into Y_{i-1} on one piece."""
-        if fused.available(x, f, x_before):
+        if dispatch.available(x, f, x_before):
             coefficients = self.alpha, self.scale
             fused.increment_(x, piece.index, f, x_before, *coefficients, subtract=True)
             return

@@ -5,7 +5,7 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
-from . import fused
+from .kernels import dispatch, fused
 
 Index = Union[None, slice, Tensor]
 
@@ -54,7 +54,7 @@ class Piece:
         tokens = stream.view(-1, stream.shape[-1])
         if isinstance(self.index, slice):
             tokens[self.index].add_(values)
-        elif fused.available(stream, values):
+        elif dispatch.available(stream, values):
             fused.accumulate_(stream, self.index, values)
         else:
             tokens.index_copy_(0, self.index, tokens[self.index].add_(values))
@@ -62,34 +62,6 @@ class Piece:
 
 #: The whole stream in its own shape.
 WHOLE = (Piece(),)
-
-
-class Branch:
-    """A residual branch F, without its residual connection.
-
-    Subclasses say which parameters it has, into which pieces a stream can be cut
-    (every token in exactly one piece), and how F is evaluated on one piece. F must
-    not change its input, and must give the same bits for the same input.
-    """
-
-    def parameters(self) -> List[nn.Parameter]:
-        """Every parameter that F uses, each once."""
-        raise NotImplementedError
-
-    def pieces(self, stream: Tensor) -> Sequence[Piece]:
-        """Cut a stream [..., C] into pieces."""
-        return WHOLE
-
-    def noise(self, stream: Tensor) -> Optional[Tensor]:
-        """Random numbers that all pieces share, e.g. a drop-path mask per sample.
-
-        Drawn once in the forward pass and kept for the backward pass.
-        """
-        return None
-
-    def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
-        """F on one piece: a tensor of the shape of ``x``."""
-        raise NotImplementedError
 
 
 class TokenCost(NamedTuple):
@@ -112,6 +84,63 @@ class TokenCost(NamedTuple):
     conventional_values: Optional[int] = None
     single_values: Optional[int] = None
     copied_values: int = 0
+
+
+class Branch:
+    """A residual branch F, without its residual connection.
+
+    A subclass says which parameters F uses (:meth:`parameters`) and how F is evaluated
+    on one piece of a stream (:meth:`__call__`). It may say more: into which pieces a
+    stream can be cut (:meth:`piece_tokens`, :meth:`pieces`; every token in exactly one
+    piece), what F costs (:meth:`cost`, for ``memory_budget``), and how F is written
+    for export (:meth:`export`). F must not change its input, and must give the same
+    bits for the same input.
+    """
+
+    def parameters(self) -> List[nn.Parameter]:
+        """Every parameter that F uses, each once."""
+        raise NotImplementedError
+
+    def cost(self, channels: int) -> TokenCost:
+        """Estimate what F costs for each token of ``channels`` numbers.
+
+        The default takes every parameter for a weight that each token meets once, and
+        every token's share of an intermediate result for as wide as a weight matrix of
+        ``channels`` columns is tall.
+        """
+        weights = sum(parameter.numel() for parameter in self.parameters())
+        hidden = weights // channels
+        return TokenCost(
+            kept_values=2 * channels + hidden,
+            transient_values=2 * channels + 2 * hidden,
+            multiply_adds=max(weights, channels),
+        )
+
+    def piece_tokens(self, tokens: int, channels: int) -> Optional[int]:
+        """Most tokens of a piece of a stream of ``tokens``, None for all of them."""
+        return None
+
+    def pieces(self, stream: Tensor) -> Sequence[Piece]:
+        """Cut a stream [..., C] into pieces."""
+        return WHOLE
+
+    def drop_mask(self, stream: Tensor) -> Optional[Tensor]:
+        """Random numbers that all pieces share, e.g. a drop-path mask per sample.
+
+        Drawn once in the forward pass and kept for the backward pass.
+        """
+        return None
+
+    def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """F on one piece: a tensor of the shape of ``x``."""
+        raise NotImplementedError
+
+    def export(self, x: Tensor) -> Tensor:
+        """F on a whole stream in evaluation mode, in operations that can be exported.
+
+        The default evaluates F on the stream as one piece.
+        """
+        return self(x, WHOLE[0], None)
 
 
 def unique_parameters(modules: Iterable[nn.Module]) -> List[nn.Parameter]:
@@ -150,7 +179,7 @@ class FunctionBranch(Branch):
     def parameters(self) -> List[nn.Parameter]:
         return unique_parameters(self.modules)
 
-    def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
         return self.function(x)
 
 

@@ -16,40 +16,19 @@ integer is at least 2**-16 away from one, while the computed one is off by at mo
 2**-21.
 """
 
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
 
-from . import fused
-from .packing import pack, packed_dtype, packed_size, packed_width, unpack
+from .kernels import dispatch, fused
+from .packing import pack, packed_dtype, packed_size, unpack
+from .ratio import Ratio
 
 #: Between the error of the computed quotient and the gap between quotients.
 _MARGIN = 2.0**-18
 
 _INT32_MAX = 2.0**31 - 1
-
-
-class Ratio(NamedTuple):
-    """The factor ``numerator / 2**bits`` of a β-step; a numerator of 0 means none."""
-
-    numerator: int
-    bits: int
-
-    @property
-    def value(self) -> float:
-        """The factor as a float, without rounding."""
-        return self.numerator / (1 << self.bits)
-
-    @property
-    def is_one(self) -> bool:
-        """Whether the step changes nothing and needs no remainder."""
-        return self.numerator == 1 << self.bits
-
-    @property
-    def remainder_width(self) -> int:
-        """Bits in which a remainder is stored."""
-        return packed_width(-(-(1 << self.bits) // self.numerator) - 1)
 
 
 def times(x: Tensor, ratio: Ratio) -> Tensor:
@@ -86,7 +65,7 @@ def step_(x: Tensor, ratio: Ratio, size: int, keep: bool) -> Optional[Tensor]:
             dtype=packed_dtype(width),
             device=x.device,
         )
-    if fused.available(x) and fused.takes_ratio(ratio):
+    if dispatch.available(x) and fused.takes_ratio(ratio):
         fused.step_(x, packed, ratio, size)
         return packed
     for start in range(0, flat.numel(), size):
@@ -116,7 +95,7 @@ def inverse_step_(
         return y
     if packed is None:
         raise ValueError('the remainders of this step were not kept.')
-    if fused.available(y) and fused.takes_ratio(ratio):
+    if dispatch.available(y) and fused.takes_ratio(ratio):
         fused.inverse_step_(y, packed, ratio, size)
         return y
     flat = y.view(-1)

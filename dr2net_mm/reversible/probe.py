@@ -12,8 +12,8 @@ import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
 from .branch import Branch, Piece
-from .head import Head
 from .stage import DualResidualStage
+from .stage_output import StageOutput
 
 
 class _WrappedBranch(Branch):
@@ -28,11 +28,11 @@ class _WrappedBranch(Branch):
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
         return self.branch.pieces(stream)
 
-    def noise(self, stream: Tensor) -> Optional[Tensor]:
-        return self.branch.noise(stream)
+    def drop_mask(self, stream: Tensor) -> Optional[Tensor]:
+        return self.branch.drop_mask(stream)
 
-    def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
-        return self.branch(x, piece, noise)
+    def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        return self.branch(x, piece, drop_mask)
 
 
 class Witness(_WrappedBranch):
@@ -44,7 +44,7 @@ class Witness(_WrappedBranch):
         self._seen: List[Tensor] = []
         self._squares: List[Tuple[Tensor, Tensor]] = []
 
-    def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
         if not self.forward_is_over:
             self._seen.append(x.detach().clone())
         else:
@@ -52,7 +52,7 @@ class Witness(_WrappedBranch):
             before = self._seen.pop().double()
             difference = x.detach().double() - before
             self._squares.append((difference.square().sum(), before.square().sum()))
-        return super().__call__(x, piece, noise)
+        return super().__call__(x, piece, drop_mask)
 
     def error(self) -> Optional[float]:
         """``|x̂ - x| / |x|`` over all pieces; None where none was reconstructed."""
@@ -85,7 +85,7 @@ class WatchedStage:
         branches: Sequence[Branch],
         alpha: float,
         beta: float,
-        head: Optional[Head] = None,
+        stage_output: Optional[StageOutput] = None,
         stored: Optional[Sequence[bool]] = None,
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage."""
@@ -95,7 +95,7 @@ class WatchedStage:
             self._witness = branches[first] = Witness(branches[first])
             # A branch whose activations are stored is not evaluated again.
             stored[first] = False
-        outputs = self._stage(x, branches, alpha, beta, head, stored)
+        outputs = self._stage(x, branches, alpha, beta, stage_output, stored)
         if self._witness is not None:
             self._witness.forward_is_over = True
         return outputs
@@ -118,8 +118,8 @@ def _first_reached(branches: Sequence[Branch], x: Tensor) -> Optional[int]:
 class _CheckpointedBranch(_WrappedBranch):
     """A branch of which autograd keeps the input only."""
 
-    def __call__(self, x: Tensor, piece: Piece, noise: Optional[Tensor]) -> Tensor:
-        return cp.checkpoint(self.branch, x, piece, noise, use_reentrant=False)
+    def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        return cp.checkpoint(self.branch, x, piece, drop_mask, use_reentrant=False)
 
 
 class ReferenceStage:
@@ -144,9 +144,9 @@ class ReferenceStage:
         branches: Sequence[Branch],
         alpha: float,
         beta: float,
-        head: Optional[Head] = None,
+        stage_output: Optional[StageOutput] = None,
         stored: Optional[Sequence[bool]] = None,
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage."""
         checkpointed = [_CheckpointedBranch(branch) for branch in branches]
-        return self._stage(x, checkpointed, alpha, beta, head)
+        return self._stage(x, checkpointed, alpha, beta, stage_output)

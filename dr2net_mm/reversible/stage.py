@@ -9,10 +9,10 @@ from torch import Tensor
 from .arithmetic import Arithmetic, make_arithmetics
 from .branch import Branch
 from .coefficients import check_coefficients
-from .head import Head
 from .monitor import StreamMonitor
 from .options import DualResidualOptions
 from .replay import AutocastState
+from .stage_output import StageOutput
 from .step import Enter, Leave, Step, branch_step
 from .stored import run_stored
 from .tape import StepRecord, Tape
@@ -65,7 +65,7 @@ class DualResidualStage:
         branches: Sequence[Branch],
         alpha: float,
         beta: float,
-        head: Optional[Head] = None,
+        stage_output: Optional[StageOutput] = None,
         stored: Optional[Sequence[bool]] = None,
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage.
@@ -78,13 +78,13 @@ class DualResidualStage:
             alpha: Coefficient α in [0, 1].
             beta: Coefficient β in [0, 1]; in exact arithmetic it is rounded to a
                 multiple of 2**-16.
-            head: Fusion and what follows; by default the fusion of the options.
+            stage_output: Fusion and what follows; by default the fusion of the options.
             stored: For each branch, whether the reversible backward finds its
                 activations stored; by default none does. It changes memory and time
                 and nothing else.
 
         Returns:
-            The outputs of the head; one tensor by default.
+            The outputs of ``stage_output``; one tensor by default.
 
         Raises:
             ValueError: If a coefficient, the input's type or the number of branches
@@ -97,7 +97,7 @@ class DualResidualStage:
             raise ValueError(f'{self.name}: x must be floating point, got {x.dtype}.')
         if not branches:
             raise ValueError(f'{self.name}: a stage needs at least one branch.')
-        head = head or Head(self.options.fusion)
+        stage_output = stage_output or StageOutput(self.options.fusion)
         autocast = AutocastState(x.device)
         dtype = torch.promote_types(x.dtype, torch.float32)
         arithmetics = make_arithmetics(
@@ -110,13 +110,15 @@ class DualResidualStage:
         )
         self.monitor.begin()
         if not torch.is_grad_enabled():
-            outputs = self._run_plain(x, branches, head, arithmetics)
+            outputs = self._run_plain(x, branches, stage_output, arithmetics)
         elif self.options.backprop == 'stored':
             with autocast.replayed():
-                outputs = run_stored(x, branches, head, arithmetics, self.monitor)
+                outputs = run_stored(
+                    x, branches, stage_output, arithmetics, self.monitor
+                )
         else:
             outputs = self._run_reversible(
-                x, branches, head, arithmetics, autocast, stored
+                x, branches, stage_output, arithmetics, autocast, stored
             )
         self.monitor.finish()
         return outputs
@@ -125,20 +127,20 @@ class DualResidualStage:
         self,
         x0: Tensor,
         branches: Sequence[Branch],
-        head: Head,
+        stage_output: StageOutput,
         arithmetics: Sequence[Arithmetic],
     ) -> Tuple[Tensor, ...]:
         x, y, largest = arithmetics[0].enter(x0)
         self.monitor.note(largest)
         for branch, arithmetic in zip(branches, arithmetics[1:]):
             x, y = branch_step(arithmetic, branch, x, y, self.monitor)
-        return head(head.fuse(arithmetics[-1], x, y))
+        return stage_output(stage_output.fuse(arithmetics[-1], x, y))
 
     def _run_reversible(
         self,
         x0: Tensor,
         branches: Sequence[Branch],
-        head: Head,
+        stage_output: StageOutput,
         arithmetics: Sequence[Arithmetic],
         autocast: AutocastState,
         stored: Optional[Sequence[bool]],
@@ -158,5 +160,5 @@ class DualResidualStage:
                 arithmetic, branch, branch.pieces(tape.x), parameters, keep
             )
             token = Step.apply(token, tape, record, self.monitor, *parameters)
-        parameters = [p for p in head.parameters() if p.requires_grad]
-        return Leave.apply(token, tape, arithmetics[-1], head, *parameters)
+        parameters = [p for p in stage_output.parameters() if p.requires_grad]
+        return Leave.apply(token, tape, arithmetics[-1], stage_output, *parameters)

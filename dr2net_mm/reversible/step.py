@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from .arithmetic import Arithmetic
 from .branch import Branch, Piece
-from .head import Head
 from .monitor import StreamMonitor
 from .replay import RngState, hooks_silenced, replayed
+from .stage_output import StageOutput
 from .tape import Gradients, ParameterVersions, StepRecord, Tape, checksum
 
 
@@ -38,14 +38,14 @@ def branch_step(
     Returns:
         x_i and y_i.
     """
-    noise = branch.noise(x)
+    drop_mask = branch.drop_mask(x)
     pieces = record.pieces if record is not None else branch.pieces(x)
     if record is not None:
-        record.noise = noise
+        record.drop_mask = drop_mask
     for piece in pieces:
         view = arithmetic.view(x, piece)
         if record is None:
-            f = branch(view, piece, noise)
+            f = branch(view, piece, drop_mask)
         else:
             f = evaluate(record, piece, view)
         check_output(f, view, branch)
@@ -60,7 +60,7 @@ def evaluate(record: StepRecord, piece: Piece, view: Tensor) -> Tensor:
     """F on the next piece; the record keeps its graph, or the random state for it."""
     rng = RngState(view.device)
     with torch.enable_grad():
-        f = record.branch(view.requires_grad_(), piece, record.noise)
+        f = record.branch(view.requires_grad_(), piece, record.drop_mask)
     if record.stored:
         record.graphs.append((view, f))
     else:
@@ -136,7 +136,7 @@ def replay(
     """Evaluate a branch again on the last piece left, as in the forward pass."""
     rng = record.rng.pop()
     with torch.enable_grad(), tape.autocast.replayed(), replayed(rng):
-        return record.branch(view, piece, record.noise)
+        return record.branch(view, piece, record.drop_mask)
 
 
 def add_gradients(total: Optional[Tensor], more: Optional[Tensor]) -> Optional[Tensor]:
@@ -212,7 +212,7 @@ class Enter(torch.autograd.Function):
 
 
 class Leave(torch.autograd.Function):
-    """Token to stage outputs: the head of the stage, recomputed in the backward."""
+    """Token to stage outputs: fusion and output layers, recomputed in the backward."""
 
     @staticmethod
     def forward(
@@ -220,30 +220,30 @@ class Leave(torch.autograd.Function):
         token: Tensor,
         tape: Tape,
         arithmetic: Arithmetic,
-        head: Head,
+        stage_output: StageOutput,
         *parameters: nn.Parameter,
     ) -> Tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.tape, ctx.arithmetic, ctx.head = tape, arithmetic, head
+        ctx.tape, ctx.arithmetic, ctx.stage_output = tape, arithmetic, stage_output
         ctx.position = tape.position
         ctx.versions = ParameterVersions(parameters)
         rng = RngState(tape.x.device)
         # Unlike a branch, nothing is reconstructed from it: no graph, less memory.
         with tape.autocast.replayed():
-            outputs = head(head.fuse(arithmetic, tape.x, tape.y))
+            outputs = stage_output(stage_output.fuse(arithmetic, tape.x, tape.y))
         ctx.rng = None if rng.unchanged() else rng
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
-        tape, arithmetic, head = ctx.tape, ctx.arithmetic, ctx.head
+        tape, arithmetic, stage_output = ctx.tape, ctx.arithmetic, ctx.stage_output
         tape.rewind(ctx.position)
         ctx.versions.check(f'{tape.name}, after the last branch,')
         parameters = list(ctx.versions.parameters)
         needs_streams = ctx.needs_input_grad[0]
         with torch.enable_grad(), tape.autocast.replayed(), replayed(ctx.rng):
-            fused = head.fuse(arithmetic, tape.x, tape.y)
-            outputs = head(fused.requires_grad_(needs_streams))
+            fused = stage_output.fuse(arithmetic, tape.x, tape.y)
+            outputs = stage_output(fused.requires_grad_(needs_streams))
         pairs = [
             (output, grad)
             for output, grad in zip(outputs, grads)
@@ -264,7 +264,7 @@ class Leave(torch.autograd.Function):
         gradient = found.pop(0)
         if gradient is None:
             gradient = torch.zeros_like(fused)
-        tape.gradients = head.split_gradient(arithmetic, owned(gradient, grads))
+        tape.gradients = stage_output.split_gradient(arithmetic, owned(gradient, grads))
         return (fused.new_zeros(()), None, None, None, *found)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .arithmetic import Arithmetic
 from .branch import Branch
-from .head import Head
 from .monitor import StreamMonitor
+from .stage_output import StageOutput
 from .step import check_output
 
 
@@ -92,26 +92,26 @@ def standin(like: Tensor) -> Tensor:
 def evaluate(branch: Branch, x_view: Tensor, x: Tensor) -> Tensor:
     """F on the whole stream, piece by piece, in the stream's shape."""
     pieces = branch.pieces(x)
-    noise = branch.noise(x)
+    drop_mask = branch.drop_mask(x)
     # A node of its own collects the gradients of all uses of the input, as the
     # reversible backward does, before the residual path adds its own.
     x_view = x_view.view_as(x_view)
     if len(pieces) == 1 and pieces[0].index is None:
-        f = branch(x_view, pieces[0], noise)
+        f = branch(x_view, pieces[0], drop_mask)
         check_output(f, x_view, branch)
         return f
     tokens = torch.arange(x.numel() // x.shape[-1], device=x.device)
     indices = [tokens[piece.index] for piece in pieces]
     order = torch.cat(indices)
     parts = x_view.reshape(-1, x.shape[-1])[order].split([len(i) for i in indices])
-    found = [branch(part, piece, noise) for part, piece in zip(parts, pieces)]
+    found = [branch(part, piece, drop_mask) for part, piece in zip(parts, pieces)]
     return torch.cat(found)[order.argsort()].view(x.shape)
 
 
 def run_stored(
     x0: Tensor,
     branches: Sequence[Branch],
-    head: Head,
+    stage_output: StageOutput,
     arithmetics: Sequence[Arithmetic],
     monitor: StreamMonitor,
 ) -> Tuple[Tensor, ...]:
@@ -125,6 +125,8 @@ def run_stored(
             f, x_view, y_standin, arithmetic, branch, x, y, monitor
         )
     streams = [x_view]
-    if head.fusion != 'last':
+    if stage_output.fusion != 'last':
         streams.append(_Reveal.apply(y_standin, y, arithmetics[-1]))
-    return head(head.join(*(s.to(arithmetics[-1].branch_dtype) for s in streams)))
+    return stage_output(
+        stage_output.join(*(s.to(arithmetics[-1].branch_dtype) for s in streams))
+    )

@@ -56,14 +56,14 @@ class StepRecord:
         self.versions = ParameterVersions(parameters)
         self.stored = stored
         self.graphs: List[Tuple[Tensor, Tensor]] = []
-        self.noise: Optional[Tensor] = None
+        self.drop_mask: Optional[Tensor] = None
         self.rng: List[Optional[RngState]] = []
         self.remainder: Any = None
         self.checksum: Optional[Tensor] = None
 
     def nbytes(self) -> int:
         """Bytes kept, apart from parameters, graphs and what is cached per size."""
-        kept = [self.noise, self.remainder]
+        kept = [self.drop_mask, self.remainder]
         total = sum(tensor.nbytes for tensor in kept if tensor is not None)
         return total + sum(state.nbytes() for state in self.rng if state is not None)
 
@@ -148,7 +148,7 @@ class Tape:
             )
 
     def nbytes(self) -> int:
-        """Bytes kept: streams, remainders, noise and generator states."""
+        """Bytes kept: streams, remainders, drop_mask and generator states."""
         streams = [tensor.nbytes for tensor in (self.x, self.y) if tensor is not None]
         return sum(streams) + sum(record.nbytes() for record in self.records)
 

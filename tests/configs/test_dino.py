@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 
-from dr2net_mm.utils.activation_checkpoint import checkpoint_modules
+from dr2net_mm.memory.activation_checkpoint import checkpoint_modules
 
 ABSENT = '(absent)'
 CONVENTIONAL = 'configs/dino/dino-4scale_swin-t_8xb2-12e_coco.py'

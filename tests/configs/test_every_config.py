@@ -147,9 +147,7 @@ def test_a_config_builds_its_model_and_optimizer(configs, path):
     trainable = [p for p in model.parameters() if p.requires_grad]
     assert optimised == len(trainable) > 0
     if is_dual_residual(cfg):
-        from dr2net_mm.models.backbones.dual_residual import (
-            dual_residual_backbones,
-        )
+        from dr2net_mm.backbones.base.dual_residual import dual_residual_backbones
 
         assert set(dual_residual_backbones(model)) == {'backbone'}
 

@@ -15,9 +15,9 @@ from mmengine.runner import FlexibleRunner, Runner, load_checkpoint
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from dr2net_mm.backbones import DualResidualBackbone
+from dr2net_mm.backbones.base.wrapping import UnsupportedWrapperError
 from dr2net_mm.engine import ReversibilityHook
-from dr2net_mm.models.backbones import DualResidualBackbone
-from dr2net_mm.models.backbones.wrapping import UnsupportedWrapperError
 
 BACKBONES = ('swin', 'swin3d', 'vit')
 

@@ -12,7 +12,7 @@ from mmengine.testing import RunnerTestCase
 from torch import distributed, nn
 
 from dr2net_mm.engine import ActivationCheckpointHook
-from dr2net_mm.utils.activation_checkpoint import is_checkpointed
+from dr2net_mm.memory.activation_checkpoint import is_checkpointed
 
 HOOK = dict(type='ActivationCheckpointHook', modules=['layers'])
 

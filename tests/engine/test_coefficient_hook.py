@@ -17,11 +17,8 @@ from mmengine.runner import Runner, load_checkpoint
 from mmengine.testing import RunnerTestCase
 from torch import distributed, nn
 
+from dr2net_mm.backbones import DualResidualBackbone, dual_residual_backbones
 from dr2net_mm.engine import Dr2CoefficientHook
-from dr2net_mm.models.backbones import (
-    DualResidualBackbone,
-    dual_residual_backbones,
-)
 from dr2net_mm.reversible.errors import FixedPointOverflowError
 
 TINY_SWIN = dict(

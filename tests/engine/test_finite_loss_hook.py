@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.testing import RunnerTestCase
 
 from dr2net_mm.engine import FiniteLossHook
-from dr2net_mm.utils.errors import NonFiniteError
+from dr2net_mm.errors import NonFiniteError
 
 
 class Spoiler(Hook):

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.testing import RunnerTestCase
 
 from dr2net_mm.engine import PreemptionHook
-from dr2net_mm.utils.signals import StoppedBySignal
+from dr2net_mm.errors import StoppedBySignal
 
 
 class Signaller(Hook):

@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from dr2net_mm.engine.runner import ResumableEpochLoop
 from dr2net_mm.engine.runner.seeded_batches import make_resumable
-from dr2net_mm.utils.errors import UserError
+from dr2net_mm.errors import UserError
 
 
 class AugmentedNumbers(Dataset):

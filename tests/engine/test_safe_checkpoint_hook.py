@@ -5,7 +5,7 @@ from unittest import mock
 import pytest
 from mmengine.testing import RunnerTestCase
 
-from dr2net_mm.utils import atomic_write
+from dr2net_mm.checkpoints import atomic_write
 
 
 class TestOutdatedCheckpoints(RunnerTestCase):

@@ -9,8 +9,8 @@ from dr2net_mm.reversible import (
     DualResidualOptions,
     DualResidualStage,
     FunctionBranch,
-    Head,
     Piece,
+    StageOutput,
 )
 
 COEFFICIENTS = [
@@ -159,7 +159,7 @@ class _Weighted(Branch):
     def parameters(self):
         return [self.weight]
 
-    def __call__(self, x, piece, noise):
+    def __call__(self, x, piece, drop_mask):
         return (x @ self.weight).tanh()
 
 
@@ -254,8 +254,10 @@ def test_head_outputs_that_are_not_used_need_no_gradient(make_mlps, used):
         mlps.zero_grad()
         norm.zero_grad()
         leaf = x.clone().requires_grad_()
-        head = Head('last', lambda fused: (norm(fused), fused.transpose(0, 1)), [norm])
-        outputs = stage(leaf, [FunctionBranch(m) for m in mlps], 1, 0.1, head)
+        stage_output = StageOutput(
+            'last', lambda fused: (norm(fused), fused.transpose(0, 1)), [norm]
+        )
+        outputs = stage(leaf, [FunctionBranch(m) for m in mlps], 1, 0.1, both)
         sum(out.sin().sum() for out, use in zip(outputs, used) if use).backward()
         results.append(
             [leaf.grad, norm.weight.grad] + [p.grad for p in mlps.parameters()]

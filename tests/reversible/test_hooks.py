@@ -8,8 +8,8 @@ from dr2net_mm.reversible import (
     DualResidualOptions,
     DualResidualStage,
     FunctionBranch,
-    Head,
     Piece,
+    StageOutput,
 )
 
 
@@ -32,9 +32,9 @@ def test_a_hook_of_a_parameter_changes_its_gradient_once(make_mlps, backprop, st
     x = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(1))
 
     def gradients():
-        head = Head('last', lambda fused: (norm(fused),), [norm])
+        stage_output = StageOutput('last', lambda fused: (norm(fused),), [norm])
         branches = [SplitBranch(mlp) for mlp in mlps]
-        (output,) = stage(x.requires_grad_(), branches, 1.0, 0.1, head, stored)
+        (output,) = stage(x.requires_grad_(), branches, 1.0, 0.1, stage_output, stored)
         for parameter in parameters.values():
             parameter.grad = None
         output.sin().sum().backward()

@@ -7,7 +7,7 @@ from dr2net_mm.reversible import (
     DualResidualOptions,
     DualResidualStage,
     FunctionBranch,
-    Head,
+    StageOutput,
 )
 
 #: Half a unit of rounding at every branch, seen through some branches.
@@ -106,8 +106,10 @@ def test_a_head_gives_several_outputs(make_mlps):
     branches, x = make_mlps(2), torch.randn(2, 5, 8)
     norm = torch.nn.LayerNorm(8)
     stage = DualResidualStage('stage', DualResidualOptions())
-    head = Head('last', lambda fused: (norm(fused), fused.mean(1)), [norm])
-    outputs = stage(x, [FunctionBranch(b) for b in branches], 1, 0.1, head)
+    stage_output = StageOutput(
+        'last', lambda fused: (norm(fused), fused.mean(1)), [norm]
+    )
+    outputs = stage(x, [FunctionBranch(b) for b in branches], 1, 0.1, both)
     assert [tuple(out.shape) for out in outputs] == [(2, 5, 8), (2, 8)]
 
 

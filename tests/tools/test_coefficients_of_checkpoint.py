@@ -24,7 +24,7 @@ class Detector:
     """A detector of the toy run, checkpoints of it, and what tools/test.py makes."""
 
     def __init__(self, toy, evaluate, monkeypatch):
-        from dr2net_mm.utils import launch
+        from dr2net_mm.launch import launch
 
         self.toy, self.evaluate = toy, evaluate
         toy.config.write_text(toy.config.read_text() + DETECTOR)

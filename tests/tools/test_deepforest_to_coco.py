@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dr2net_mm.datasets import package_files
+from dr2net_mm.first_runs.data import package_files
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'data' / 'deepforest_to_coco.py'
 XML = (

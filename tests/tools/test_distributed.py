@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dr2net_mm.utils.distributed import (
+from dr2net_mm.errors import UserError
+from dr2net_mm.launch.distributed import (
     init_gloo_without_accelerator,
     rendezvous_variables,
 )
-from dr2net_mm.utils.errors import UserError
 
 TOOLS = Path(__file__).resolve().parent.parent.parent / 'tools'
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dr2net_mm.utils.errors import UserError
+from dr2net_mm.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 

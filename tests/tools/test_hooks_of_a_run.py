@@ -6,8 +6,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from dr2net_mm.models.backbones.dual_residual import dual_residual_backbones
-from dr2net_mm.utils import launch
+from dr2net_mm.backbones.base.dual_residual import dual_residual_backbones
+from dr2net_mm.launch import launch
 
 BACKBONE = """
 model['backbone'] = dict(

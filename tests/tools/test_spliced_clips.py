@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dr2net_mm.datasets import package_files
-from dr2net_mm.datasets.video_files import write_video
-from dr2net_mm.utils.errors import UserError
+from dr2net_mm.errors import UserError
+from dr2net_mm.first_runs.data import package_files
+from dr2net_mm.first_runs.data.video_files import write_video
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'data' / 'spliced_clips.py'
 SMALL = ('--videos', '2', '1', '--clips', '1', '1')

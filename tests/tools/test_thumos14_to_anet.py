@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS, init_default_scope
 
-from dr2net_mm.datasets.thumos14 import CLASSES
+from dr2net_mm.tasks.temporal_detection.datasets.thumos14 import CLASSES
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'data' / 'thumos14_to_anet.py'
 FPS = 10

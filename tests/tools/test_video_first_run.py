@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dr2net_mm.utils.errors import UserError
+from dr2net_mm.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'video_first_run'
@@ -159,7 +159,7 @@ def run_summary(work_dir):
 
 
 def test_a_short_training_on_real_films_finds_segments_better_than_chance(finished):
-    from dr2net_mm.analysis.chance_level import evaluate
+    from dr2net_mm.first_runs.chance_level import evaluate
 
     folder, status = finished
     assert status == 0

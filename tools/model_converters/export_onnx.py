@@ -37,8 +37,8 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 def build_parser() -> argparse.ArgumentParser:
     """Command line of the tool."""
-    from dr2net_mm.converters.onnx_export import OPSET, TOLERANCE
-    from dr2net_mm.converters.onnx_file import PARTS
+    from dr2net_mm.export.onnx_export import OPSET, TOLERANCE
+    from dr2net_mm.export.onnx_file import PARTS
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -84,8 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.converters.onnx_file import export_onnx_file
-    from dr2net_mm.utils.errors import run_tool
+    from dr2net_mm.cli.run_tool import run_tool
+    from dr2net_mm.export.onnx_file import export_onnx_file
 
     args = build_parser().parse_args(argv)
 

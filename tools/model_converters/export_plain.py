@@ -59,8 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.converters.plain_file import export_plain_file
-    from dr2net_mm.utils.errors import run_tool
+    from dr2net_mm.cli.run_tool import run_tool
+    from dr2net_mm.export.plain_file import export_plain_file
 
     args = build_parser().parse_args(argv)
 

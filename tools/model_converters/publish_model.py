@@ -31,7 +31,7 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 def build_parser() -> argparse.ArgumentParser:
     """Command line of the tool."""
-    from dr2net_mm.converters.publish import WEIGHTS
+    from dr2net_mm.checkpoints.publish import WEIGHTS
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -58,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.converters.publish import publish_file
-    from dr2net_mm.utils.errors import run_tool
+    from dr2net_mm.checkpoints.publish import publish_file
+    from dr2net_mm.cli.run_tool import run_tool
 
     args = build_parser().parse_args(argv)
 

@@ -30,11 +30,8 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 def build_parser() -> argparse.ArgumentParser:
     """Command line of the tool."""
-    from dr2net_mm.converters.command_line import (
-        add_clip_arguments,
-        add_file_arguments,
-    )
-    from dr2net_mm.converters.timm_vit import POSITIONS
+    from dr2net_mm.cli.converter_arguments import add_clip_arguments, add_file_arguments
+    from dr2net_mm.import_weights.timm_vit import POSITIONS
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -63,9 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.converters import timm_vit_to_mmaction
-    from dr2net_mm.converters.command_line import convert_file
-    from dr2net_mm.utils.errors import run_tool
+    from dr2net_mm.cli.converter_arguments import convert_file
+    from dr2net_mm.cli.run_tool import run_tool
+    from dr2net_mm.import_weights import timm_vit_to_mmaction
 
     args = build_parser().parse_args(argv)
     convert = partial(

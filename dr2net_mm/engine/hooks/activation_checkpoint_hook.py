@@ -7,11 +7,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from dr2net_mm.utils.activation_checkpoint import (
-    checkpoint_modules,
-    restore_modules,
-)
-from dr2net_mm.utils.model_wrappers import unwrapped
+from dr2net_mm.engine.model_wrappers import unwrapped
+from dr2net_mm.memory.activation_checkpoint import checkpoint_modules, restore_modules
 
 
 @HOOKS.register_module()

@@ -10,12 +10,12 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
-from dr2net_mm.models.backbones.dual_residual import (
+from dr2net_mm.backbones.base.dual_residual import (
     DualResidualBackbone,
     dual_residual_backbones,
 )
+from dr2net_mm.engine.model_wrappers import unwrapped
 from dr2net_mm.reversible.schedule import CoefficientSchedule, check_count
-from dr2net_mm.utils.model_wrappers import unwrapped
 
 
 @HOOKS.register_module()

@@ -9,7 +9,7 @@ from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from dr2net_mm.utils.errors import NonFiniteError
+from dr2net_mm.errors import NonFiniteError
 
 
 @HOOKS.register_module()

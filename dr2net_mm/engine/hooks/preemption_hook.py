@@ -16,8 +16,9 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from dr2net_mm.engine.runner import ResumableEpochLoop
-from dr2net_mm.utils.resume import INTERRUPTED_CHECKPOINT
-from dr2net_mm.utils.signals import StoppedBySignal, let_workers_outlive_sigterm
+from dr2net_mm.engine.signals import let_workers_outlive_sigterm
+from dr2net_mm.errors import StoppedBySignal
+from dr2net_mm.launch.resume import INTERRUPTED_CHECKPOINT
 
 # Windows has only the first.
 DEFAULT_SIGNALS = tuple(

@@ -13,15 +13,15 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from dr2net_mm.engine.reversibility import SampleTaker, measure
-from dr2net_mm.models.backbones.dual_residual import (
+from dr2net_mm.backbones.base.dual_residual import (
     DualResidualBackbone,
     dual_residual_backbones,
 )
-from dr2net_mm.models.backbones.wrapping import is_sharded
+from dr2net_mm.backbones.base.wrapping import is_sharded
+from dr2net_mm.engine.model_wrappers import unwrapped
+from dr2net_mm.engine.reversibility import SampleTaker, measure
 from dr2net_mm.reversible import FixedPointOverflowError, ReconstructionError
 from dr2net_mm.reversible.schedule import check_count
-from dr2net_mm.utils.model_wrappers import unwrapped
 
 #: Iterations that may go by until one has finite gradients: dynamic loss scaling skips
 #: the first of a run.

@@ -16,8 +16,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dr2net_mm.utils.errors import UserError
-from dr2net_mm.utils.random_numbers import seed_random_numbers
+from dr2net_mm.engine.random_numbers import seed_random_numbers
+from dr2net_mm.errors import UserError
 
 from .seeded_batches import ITERATION, make_resumable
 

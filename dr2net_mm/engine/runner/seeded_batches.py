@@ -6,7 +6,7 @@ from typing import Any, Iterator, Sequence, Tuple
 from mmengine.dist import get_rank
 from torch.utils.data import DataLoader
 
-from dr2net_mm.utils.random_numbers import PrivateRandomNumbers, seed_random_numbers
+from dr2net_mm.engine.random_numbers import PrivateRandomNumbers, seed_random_numbers
 
 # Set apart the keys of the order of samples, of a sample and of an iteration.
 ORDER, SAMPLE, ITERATION = range(3)

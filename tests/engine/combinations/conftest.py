@@ -14,7 +14,7 @@ from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dr2net_mm.models.backbones import dual_residual_backbones
+from dr2net_mm.backbones import dual_residual_backbones
 
 ITERATIONS = 3
 """Of an epoch."""

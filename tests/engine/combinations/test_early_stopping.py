@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from dr2net_mm.utils.resume import make_resumable
+from dr2net_mm.launch.resume import make_resumable
 
 COEFFICIENTS = dict(type='Dr2CoefficientHook', end_iter=9, interval=1)
 STOP = dict(

@@ -4,7 +4,7 @@ from mmdet.engine.hooks import MeanTeacherHook
 from mmdet.engine.runner import TeacherStudentValLoop
 from mmengine.model import BaseModel
 
-from dr2net_mm.models.backbones import dual_residual_backbones
+from dr2net_mm.backbones import dual_residual_backbones
 
 COEFFICIENTS = dict(type='Dr2CoefficientHook', end_iter=9, interval=1)
 

@@ -20,7 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 import dr2net_mm  # noqa: F401
-from dr2net_mm.utils import atomic_write
+from dr2net_mm.checkpoints import atomic_write
 
 TOOLS = Path(__file__).resolve().parents[3] / 'tools'
 

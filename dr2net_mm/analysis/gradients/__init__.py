@@ -1,0 +1,1 @@
+"""Error of recomputed gradients on a grid of (alpha, beta)."""

@@ -1,0 +1,162 @@
+"""The storage plan of a dual-residual backbone as text."""
+
+import argparse
+from typing import Any, Dict, List, NamedTuple, Sequence, Union
+
+from torch import nn
+
+from dr2net_mm.backbones.swin.token_grid import TokenGridBackbone
+from dr2net_mm.cli.analysis_arguments import format_table
+from dr2net_mm.reversible.plan import (
+    Budget,
+    Plan,
+    StageCost,
+    bytes_of_budget,
+    conventional_bytes,
+    make_plan,
+    nothing_stored,
+    peak_bytes,
+    relative_work,
+)
+
+STORED, RECONSTRUCTED = '#', '.'
+
+#: Budgets of the table of memory against work, as shares of conventional training.
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class StoragePlan(NamedTuple):
+    """A plan with what it was made for.
+
+    Attributes:
+        stages: Costs of the stages.
+        budget: The budget in bytes.
+        steps: For each stage and step, whether it is stored.
+    """
+
+    stages: List[StageCost]
+    budget: int
+    steps: Plan
+
+    def summary(self) -> Dict[str, Any]:
+        """Predicted peak, work in units of conventional training, and the plan."""
+        return dict(
+            budget_bytes=self.budget,
+            predicted_bytes=peak_bytes(self.stages, self.steps),
+            relative_work=relative_work(self.stages, self.steps),
+            plan=[''.join(_mark(keep) for keep in stage) for stage in self.steps],
+        )
+
+
+def _mark(stored: bool) -> str:
+    return STORED if stored else RECONSTRUCTED
+
+
+def memory_budget(text: str) -> Budget:
+    """Type of an argument that holds a budget: a share up to 1, or bytes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float('nan')
+    if not 0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError(
+            f'{text} is neither a share of conventional training in [0, 1] nor a '
+            'number of bytes, such as 2e9'
+        )
+    if value == 0:
+        return 0
+    return value if value <= 1 else int(value)
+
+
+def budget_label(budget: Budget) -> str:
+    """A budget in the words of the command line."""
+    return f'{budget:.2g}' if isinstance(budget, float) else f'{budget / 1e9:.3g} GB'
+
+
+def stage_costs(
+    backbone: nn.Module, image_size: Sequence[int], batch: int, branch_bytes: int = 4
+) -> List[StageCost]:
+    """Costs of the stages of a dual-residual backbone for inputs of a size."""
+    kinds = (nn.Conv2d, nn.Conv3d)
+    modules = backbone.patch_embed.modules()
+    strides = next(m.stride for m in modules if isinstance(m, kinds))
+    # A Swin pads its last patches, a ViT leaves the rest out.
+    rest = [step - 1 for step in strides]
+    if not isinstance(backbone, TokenGridBackbone):
+        rest = [0] * len(rest)
+    grid = tuple((n + r) // step for n, r, step in zip(image_size, rest, strides))
+    return backbone.stage_costs(batch, grid, branch_bytes)
+
+
+def storage_plan(stages: List[StageCost], budget: Budget) -> StoragePlan:
+    """The plan that a backbone makes of its `memory_budget`."""
+    steps = make_plan(stages, budget)
+    return StoragePlan(stages, bytes_of_budget(stages, budget), steps)
+
+
+def describe_plan(plan: StoragePlan) -> str:
+    """Which steps of which stage are stored, and whether the budget can be kept."""
+    found = plan.summary()
+    conventional = conventional_bytes(plan.stages)
+    lines = [
+        f'budget {plan.budget / 1e9:.3f} GB '
+        f'({plan.budget / conventional:.2f} of conventional, about '
+        f'{conventional / 1e9:.3f} GB), predicted peak '
+        f'{found["predicted_bytes"] / 1e9:.3f} GB, work '
+        f'{found["relative_work"]:.2f} x conventional',
+    ]
+    for number, (stage, steps) in enumerate(zip(plan.stages, found['plan']), start=1):
+        kept = sum(
+            c.kept for c, keep in zip(stage.steps, plan.steps[number - 1]) if keep
+        )
+        lines.append(
+            f'stage {number}  {steps or "frozen":{_longest(found["plan"])}}  '
+            f'{steps.count(STORED)} of {len(steps)} steps stored, '
+            f'{kept / 1e9:.3f} GB'
+        )
+    lines.append(
+        f'{STORED} stored, {RECONSTRUCTED} reconstructed; a block is two steps, '
+        'attention and feed-forward'
+    )
+    least = peak_bytes(plan.stages, nothing_stored(plan.stages))
+    if plan.budget < least:
+        lines.append(
+            f'the budget is below the {least / 1e9:.3f} GB that are needed with '
+            'nothing stored: a smaller chunk, or smaller images, take less'
+        )
+    return '\n'.join(lines)
+
+
+def _longest(texts: Sequence[str]) -> int:
+    return max(len('frozen'), *map(len, texts))
+
+
+def trade_off(stages: List[StageCost]) -> List[Dict[str, Any]]:
+    """Predicted memory and work from nothing stored to everything stored."""
+    budgets: List[Union[int, float]] = [0, *SHARES, 2 * conventional_bytes(stages)]
+    rows: List[Dict[str, Any]] = []
+    for budget in budgets:
+        plan = storage_plan(stages, budget)
+        row = dict(budget=budget, **plan.summary())
+        if not rows or row['plan'] != rows[-1]['plan']:
+            rows.append(row)
+    return rows
+
+
+def trade_off_table(rows: Sequence[Dict[str, Any]]) -> str:
+    """Rows of :func:`trade_off` as text."""
+    last = len(rows) - 1
+    lines = []
+    for i, row in enumerate(rows):
+        steps = ''.join(row['plan'])
+        share = f'{row["budget"]:.1f}'
+        lines.append(
+            [
+                'nothing stored' if i == 0 else 'all stored' if i == last else share,
+                f'{steps.count(STORED)} / {len(steps)}',
+                f'{row["predicted_bytes"] / 1e9:.3f}',
+                f'{row["relative_work"]:.3f}',
+            ]
+        )
+    header = ['budget', 'steps stored', 'peak [GB]', 'work']
+    return format_table(header, lines)

@@ -1,0 +1,1 @@
+"""Picture and table of a coefficient schedule."""

@@ -1,0 +1,278 @@
+"""The backbones that the analysis tools know by name or take from a config."""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from torch import Tensor
+
+from dr2net_mm.cli.run_tool import describe
+from dr2net_mm.errors import UserError
+from dr2net_mm.launch.config_checks import load_config
+from dr2net_mm.memory.activation_checkpoint import checkpoint_modules
+
+
+class BackboneClass(NamedTuple):
+    """A class of the MM stack that ours extend.
+
+    Attributes:
+        library: Scope of its registry.
+        reversible: Our subclass of it.
+        frames: Frames of an input where none are given, None for images.
+        blocks: Modules that are checkpointed where the class has no ``with_cp``.
+    """
+
+    library: str
+    reversible: str
+    frames: Optional[int] = None
+    blocks: Optional[str] = None
+
+
+BACKBONE_CLASSES: Dict[str, BackboneClass] = {
+    'SwinTransformer': BackboneClass('mmdet', 'Dr2SwinTransformer'),
+    'SwinTransformer3D': BackboneClass('mmaction', 'Dr2SwinTransformer3D', frames=32),
+    'VisionTransformer': BackboneClass(
+        'mmaction', 'Dr2VisionTransformer', frames=16, blocks='blocks'
+    ),
+}
+"""Conventional classes that can be analysed."""
+
+
+def _swin(width: int, deep: int, heads: int, window: int = 7) -> Dict[str, Any]:
+    return dict(
+        type='SwinTransformer',
+        embed_dims=width,
+        depths=(2, 2, deep, 2),
+        num_heads=(heads, 2 * heads, 4 * heads, 8 * heads),
+        window_size=window,
+    )
+
+
+def _video_swin(width: int, deep: int, heads: int) -> Dict[str, Any]:
+    arch = _swin(width, deep, heads)
+    return dict(
+        type='SwinTransformer3D',
+        arch={key: arch[key] for key in ('embed_dims', 'depths', 'num_heads')},
+        window_size=(8, 7, 7),
+        pretrained2d=False,
+    )
+
+
+def _videomae(width: int, depth: int, heads: int) -> Dict[str, Any]:
+    return dict(
+        type='VisionTransformer', embed_dims=width, depth=depth, num_heads=heads
+    )
+
+
+BACKBONES: Dict[str, Dict[str, Any]] = {
+    'swin-t': _swin(96, 6, 3),
+    'swin-s': _swin(96, 18, 3),
+    'swin-b': _swin(128, 18, 4),
+    'swin-l': _swin(192, 18, 6, window=12),
+    'video-swin-t': _video_swin(96, 6, 3),
+    'video-swin-s': _video_swin(96, 18, 3),
+    'video-swin-b': _video_swin(128, 18, 4),
+    'video-swin-l': _video_swin(192, 18, 6),
+    'videomae-s': _videomae(384, 12, 6),
+    'videomae-b': _videomae(768, 12, 12),
+    'videomae-l': _videomae(1024, 24, 16),
+}
+"""Arguments of conventional classes; Swin-L as DINO uses it (384 pretraining)."""
+
+_WEIGHT_SOURCES = ('init_cfg', 'pretrained', 'convert_weights')
+
+
+def depths_of(backbone: Dict[str, Any]) -> List[int]:
+    """Blocks of each stage; those of the class where the arguments are silent."""
+    if 'depth' in backbone or _class_name(backbone) == 'VisionTransformer':
+        return [backbone.get('depth', 12)]
+    arch = backbone.get('arch', backbone)
+    if isinstance(arch, str):
+        from mmaction.models.backbones import SwinTransformer3D
+
+        arch = SwinTransformer3D.arch_zoo[arch.lower()]
+    return list(arch.get('depths', (2, 2, 6, 2)))
+
+
+def with_depths(backbone: Dict[str, Any], depths: Sequence[int]) -> Dict[str, Any]:
+    """The same backbone with other numbers of blocks."""
+    if _class_name(backbone) == 'VisionTransformer':
+        return dict(backbone, depth=depths[0])
+    if 'arch' not in backbone:
+        return dict(backbone, depths=tuple(depths))
+    arch = backbone['arch']
+    if isinstance(arch, str):
+        from mmaction.models.backbones import SwinTransformer3D
+
+        arch = SwinTransformer3D.arch_zoo[arch.lower()]
+    return dict(backbone, arch=dict(arch, depths=list(depths)))
+
+
+def named_backbone(
+    name: str, depths: Optional[Sequence[int]] = None, width: Optional[int] = None
+) -> Dict[str, Any]:
+    """Arguments of a named backbone, conventional class.
+
+    Args:
+        name: one of :data:`BACKBONES`.
+        depths: blocks of each stage, in place of the backbone's own.
+        width: channels of the first stage, in place of the backbone's own; must be
+            a multiple of its number of heads.
+
+    Raises:
+        UserError: if the name is unknown, or depths or width do not fit.
+    """
+    if name not in BACKBONES:
+        raise UserError(
+            f'backbone {name!r} is unknown; accepted: {", ".join(BACKBONES)}'
+        )
+    backbone = dict(BACKBONES[name])
+    if depths is not None:
+        own = depths_of(backbone)
+        if len(depths) != len(own) or min(depths) < 1:
+            raise UserError(
+                f'depths {tuple(depths)} do not fit {name}; positive numbers for its '
+                f'{len(own)} stages are needed, such as {" ".join(map(str, own))}'
+            )
+        backbone = with_depths(backbone, depths)
+    if width is not None:
+        # A Video Swin keeps its shape in an argument of its own.
+        shape = dict(backbone.get('arch', backbone))
+        heads = shape['num_heads']
+        heads = heads if isinstance(heads, int) else heads[0]
+        if width < 1 or width % heads:
+            raise UserError(
+                f'width {width} does not fit {name}; give a positive multiple of its '
+                f'{heads} heads, such as {shape["embed_dims"]}'
+            )
+        shape['embed_dims'] = width
+        backbone = dict(backbone, arch=shape) if 'arch' in backbone else shape
+    return backbone
+
+
+def input_frames(backbone: Dict[str, Any]) -> Optional[int]:
+    """Frames of an input where none are given; None for a backbone of images."""
+    frames = BACKBONE_CLASSES[_class_name(backbone)].frames
+    return frames and backbone.get('num_frames', frames)
+
+
+def with_frames(backbone: Dict[str, Any], frames: int) -> Dict[str, Any]:
+    """The same backbone with position embeddings for a number of frames."""
+    embedded = _class_name(backbone) == 'VisionTransformer'
+    return dict(backbone, num_frames=frames) if embedded else backbone
+
+
+def packaged_config(path: str):
+    from mmengine.hub import get_config
+
+    try:
+        return get_config(path)
+    except Exception as error:  # a config is code and may raise anything
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise UserError(f'config {path!r} cannot be read: {reason}') from error
+
+
+def config_backbone(path: str) -> Dict[str, Any]:
+    """`model.backbone` of a config file, without its source of weights.
+
+    Args:
+        path: a config file, or `mmdet::…` for one of mmdet's own.
+
+    Raises:
+        UserError: if the file is missing, cannot be read, or holds no backbone of
+            an accepted type.
+    """
+    config = packaged_config(path) if '::' in path else load_config(path)
+    backbone = (config.get('model') or {}).get('backbone')
+    if backbone is None:
+        raise UserError(
+            f'config {path!r} has no model.backbone; give a config that has one, '
+            f'or --backbone with one of {", ".join(BACKBONES)}'
+        )
+    backbone = backbone.to_dict()
+    for name in _WEIGHT_SOURCES:
+        backbone.pop(name, None)
+    conventional_backbone(backbone)
+    return backbone
+
+
+def _class_name(backbone: Dict[str, Any]) -> str:
+    """Name of the conventional class of a backbone.
+
+    Raises:
+        UserError: if the type is neither a known class nor ours.
+    """
+    name = str(backbone.get('type')).split('.')[-1]
+    for plain, known in BACKBONE_CLASSES.items():
+        if name in (plain, known.reversible):
+            return plain
+    accepted = [*BACKBONE_CLASSES, *(k.reversible for k in BACKBONE_CLASSES.values())]
+    raise UserError(
+        f'backbone type {backbone.get("type")!r} cannot be analysed; accepted: '
+        f'{", ".join(accepted)}'
+    )
+
+
+def conventional_backbone(backbone: Dict[str, Any], **changes: Any) -> Dict[str, Any]:
+    """The same backbone as the class of the MM stack.
+
+    Raises:
+        UserError: if the type is neither a known class nor ours.
+    """
+    plain = _class_name(backbone)
+    result = {key: value for key, value in backbone.items() if key != 'dual_residual'}
+    result.update(type=f'{BACKBONE_CLASSES[plain].library}.{plain}', with_cp=False)
+    if plain == 'SwinTransformer3D':
+        result['pretrained2d'] = False
+    result.update(changes)
+    return result
+
+
+def reversible_backbone(
+    backbone: Dict[str, Any], **dual_residual: Any
+) -> Dict[str, Any]:
+    """The same backbone as our class.
+
+    Args:
+        backbone: arguments of either class; its own `dual_residual` is the base.
+        dual_residual: options that replace those of the base, unless None.
+    """
+    plain = conventional_backbone(backbone)
+    options = dict(backbone.get('dual_residual') or {})
+    options.update(
+        {key: value for key, value in dual_residual.items() if value is not None}
+    )
+    ours = BACKBONE_CLASSES[_class_name(backbone)].reversible
+    return dict(plain, type=ours, dual_residual=options)
+
+
+def build_backbone(backbone: Dict[str, Any]):
+    """Build a backbone from its arguments, in training mode, untouched weights.
+
+    A class without ``with_cp`` has its blocks checkpointed where that is asked for.
+
+    Raises:
+        UserError: if its class refuses the arguments.
+    """
+    from mmengine.registry import MODELS
+
+    import dr2net_mm  # noqa: F401 - registers our classes
+
+    arguments = dict(backbone)
+    known = BACKBONE_CLASSES[_class_name(backbone)]
+    blocks = known.blocks if arguments['type'] != known.reversible else None
+    checkpointed = blocks and arguments.pop('with_cp', False)
+    try:
+        model = MODELS.build(arguments)
+    except Exception as error:
+        reason = describe(error)
+        if reason is None:
+            raise
+        raise UserError(reason) from error
+    if checkpointed:
+        checkpoint_modules(model, [blocks])
+    model.train()
+    return model
+
+
+def output_list(outputs: Any) -> List[Tensor]:
+    """Outputs of a backbone as a list; some give a single tensor."""
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)

@@ -1,0 +1,1 @@
+"""What every dual-residual backbone shares."""

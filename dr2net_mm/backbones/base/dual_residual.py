@@ -1,0 +1,262 @@
+"""What every dual-residual backbone shares."""
+
+import contextlib
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from dr2net_mm.reversible import (
+    Branch,
+    DualResidualOptions,
+    DualResidualStage,
+    StageOutput,
+    check_coefficients,
+)
+from dr2net_mm.reversible.coefficients import BETA_BITS, beta_numerator
+from dr2net_mm.reversible.fixed_point import Ratio
+from dr2net_mm.reversible.plan import Plan, StageCost, StepCost, make_plan, step_cost
+from dr2net_mm.reversible.stage_output import OutputFunction
+
+from .wrapping import check_wrapping
+
+#: Input sizes whose storage plans are remembered.
+MAX_PLANS = 1024
+
+
+class DualResidualState(nn.Module):
+    """The current coefficients, as Python numbers that travel in the state dict.
+
+    They are neither parameters nor buffers: reading them never waits for a device,
+    DDP does not broadcast them and an averaged model does not average them. In a
+    state dict they are float64 tensors without dimensions, ``alpha`` and ``beta``; one
+    that lacks them, such as a pretrained checkpoint, leaves them as they are.
+    """
+
+    def __init__(self, alpha: float, beta: float) -> None:
+        super().__init__()
+        self.alpha, self.beta = check_coefficients(alpha, beta)
+
+    def _save_to_state_dict(
+        self, destination: Dict[str, Tensor], prefix: str, keep_vars: bool
+    ) -> None:
+        for name in ('alpha', 'beta'):
+            value = torch.tensor(getattr(self, name), dtype=torch.float64)
+            destination[prefix + name] = value
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Dict[str, Any],
+        prefix: str,
+        local_metadata: Dict[str, Any],
+        strict: bool,
+        missing_keys: List[str],
+        unexpected_keys: List[str],
+        error_msgs: List[str],
+    ) -> None:
+        names = {key[len(prefix) :] for key in state_dict if key.startswith(prefix)}
+        unexpected_keys.extend(
+            prefix + name for name in sorted(names - {'alpha', 'beta'})
+        )
+        current = {'alpha': self.alpha, 'beta': self.beta}
+        for name in sorted(names & {'alpha', 'beta'}):
+            value = state_dict[prefix + name]
+            if isinstance(value, Tensor) and value.numel() != 1:
+                raise ValueError(
+                    f'the checkpoint holds {prefix}{name} of shape '
+                    f'{tuple(value.shape)}; a single number in [0, 1] is needed.'
+                )
+            current[name] = float(value)
+        # Not left to error_msgs: MMEngine turns those into a warning, and the model
+        # would go on with coefficients that its weights do not fit.
+        try:
+            self.alpha, self.beta = check_coefficients(**current)
+        except ValueError as error:
+            raise ValueError(f"the checkpoint's {prefix[:-1]}: {error}") from None
+
+    def extra_repr(self) -> str:
+        return f'alpha={self.alpha}, beta={self.beta}'
+
+
+class DualResidualBackbone:
+    """Mixin of a backbone whose stages run as dual-residual networks.
+
+    A subclass calls :meth:`_init_dual_residual` at the end of its ``__init__`` and
+    :meth:`_run_stage` for each stage.
+    """
+
+    dual_residual: DualResidualState
+    dual_residual_options: DualResidualOptions
+
+    def _init_dual_residual(
+        self, options: Optional[dict], stages: int, fusions: Sequence[str]
+    ) -> None:
+        """Set up options, coefficients and stages.
+
+        Args:
+            options: The ``dual_residual`` argument of the backbone.
+            stages: Number of stages.
+            fusions: The fusions that the layers behind the stages can take.
+
+        Raises:
+            ValueError: If an option is unknown or out of range.
+        """
+        made = DualResidualOptions.from_dict(options)
+        if made.fusion not in fusions:
+            accepted = ' or '.join(map(repr, fusions))
+            raise ValueError(
+                f'{type(self).__name__} takes fusion {accepted}, got '
+                f'{made.fusion!r}: the layers behind a stage have fixed widths.'
+            )
+        self.dual_residual_options = made
+        self.dual_residual = DualResidualState(made.alpha, made.beta)
+        self._storage_plans: Dict[Tuple, Plan] = {}
+        self._dual_residual_stages = [
+            DualResidualStage(f'{type(self).__name__} stage {i + 1}', made)
+            for i in range(stages)
+        ]
+
+    @property
+    def alpha(self) -> float:
+        """Current coefficient of the pretrained residual connections."""
+        return self.dual_residual.alpha
+
+    @property
+    def beta(self) -> float:
+        """Current coefficient of the added residual connections."""
+        return self.dual_residual.beta
+
+    def set_coefficients(self, alpha: float, beta: float) -> None:
+        """Set both coefficients.
+
+        Raises:
+            ValueError: If one is outside [0, 1], or β = 0 with a float reversible
+                backward pass.
+        """
+        alpha, beta = check_coefficients(alpha, beta)
+        self.dual_residual_options.check_reversible(beta)
+        self.dual_residual.alpha, self.dual_residual.beta = alpha, beta
+
+    @property
+    def stage_names(self) -> Tuple[str, ...]:
+        """Names of the dual-residual stages, as messages call them."""
+        return tuple(stage.name for stage in self._dual_residual_stages)
+
+    @contextlib.contextmanager
+    def replaced_stages(
+        self, make: Callable[[DualResidualStage], Any]
+    ) -> Iterator[List[Any]]:
+        """Context in which others, that are called alike, run in place of the stages.
+
+        Args:
+            make: From a stage to the one in its place.
+        """
+        own = self._dual_residual_stages
+        self._dual_residual_stages = [make(stage) for stage in own]
+        try:
+            yield self._dual_residual_stages
+        finally:
+            self._dual_residual_stages = own
+
+    def check_overflow(self) -> None:
+        """Raise if a stream of the last forward pass left the fixed-point range.
+
+        Raises:
+            FixedPointOverflowError: Naming the stage and the remedy.
+        """
+        for stage in self._dual_residual_stages:
+            stage.monitor.check()
+
+    def remainder_bits(self) -> int:
+        """Bits that a β-step keeps for each number of a stream."""
+        if self.dual_residual_options.arithmetic == 'float':
+            return 0
+        ratio = Ratio(beta_numerator(self.beta), BETA_BITS)
+        return ratio.remainder_width if ratio.numerator else 32
+
+    def _step_costs(
+        self, branches: Sequence[Branch], tokens: int, channels: int, branch_bytes: int
+    ) -> List[StepCost]:
+        """Memory and work of each branch of a stage.
+
+        Args:
+            branches: The branches that gradients pass.
+            tokens: Tokens of the stream, over all samples.
+            channels: Channels of a token.
+            branch_bytes: Bytes of a number within a branch, 2 under autocast.
+        """
+        return [
+            step_cost(
+                tokens,
+                channels,
+                branch.cost(channels),
+                self.remainder_bits(),
+                branch.piece_tokens(tokens, channels),
+                branch_bytes,
+                sum(parameter.numel() for parameter in branch.parameters()),
+            )
+            for branch in branches
+        ]
+
+    def _storage_plan(
+        self, key: Tuple, stage_costs: Callable[[], List[StageCost]]
+    ) -> Optional[Plan]:
+        """Which steps are stored for inputs of one kind, see ``memory_budget``.
+
+        Args:
+            key: What the costs depend on, apart from the coefficients.
+            stage_costs: Called where there is no plan for the key yet.
+        """
+        budget = self.dual_residual_options.memory_budget
+        if budget is None or not torch.is_grad_enabled():
+            return None
+        key = (*key, self.remainder_bits())
+        if key not in self._storage_plans:
+            if len(self._storage_plans) >= MAX_PLANS:
+                self._storage_plans.clear()
+            self._storage_plans[key] = make_plan(stage_costs(), budget)
+        return self._storage_plans[key]
+
+    def _run_stage(
+        self,
+        stage: int,
+        x: Tensor,
+        branches: Sequence[Branch],
+        stage_output: OutputFunction,
+        output_modules: Sequence[nn.Module],
+        plan: Optional[Plan] = None,
+    ) -> Sequence[Tensor]:
+        """Run a stage and return what ``stage_output`` makes of its fused streams.
+
+        Raises:
+            UnsupportedWrapperError: If a wrapper of the model spoils the gradients.
+        """
+        check_wrapping(self, self.dual_residual_options.backprop == 'reversible')
+        return self._dual_residual_stages[stage](
+            x,
+            branches,
+            self.alpha,
+            self.beta,
+            StageOutput(
+                self.dual_residual_options.fusion, stage_output, output_modules
+            ),
+            None if plan is None else plan[stage],
+        )
+
+
+def checkpointing_refusal(backbone: str) -> str:
+    """What a dual-residual class says to ``with_cp=True``."""
+    return (
+        f'with_cp=True has no use in {backbone}: its activations are reconstructed, '
+        'not checkpointed. Set with_cp=False in the backbone (and '
+        "dual_residual=dict(backprop='stored') to store activations)."
+    )
+
+
+def dual_residual_backbones(model: nn.Module) -> Dict[str, DualResidualBackbone]:
+    """Dual-residual backbones within a model, by their names in it."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, DualResidualBackbone)
+    }

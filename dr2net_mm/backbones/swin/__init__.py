@@ -1,0 +1,1 @@
+"""Swin for images (MMDetection) and for video (MMAction2)."""

@@ -1,0 +1,97 @@
+"""Swin Transformer as a dual-residual backbone."""
+
+from typing import List, Optional, Tuple
+
+from mmdet.models.backbones import SwinTransformer
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from dr2net_mm.backbones.branches import FeedForwardBranch, WindowAttentionBranch
+from dr2net_mm.reversible import Branch
+
+from .token_grid import TokenGridBackbone
+
+GridSize = Tuple[int, int]
+
+
+@MODELS.register_module()
+class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
+    """mmdet's ``SwinTransformer`` with two residual streams in every stage.
+
+    Each Swin block is two residual branches, attention and feed-forward. With the
+    input x_0 of a stage and its branches F_1 … F_N,
+
+        y_0 = β·x_0,  x_i = F_i(x_{i-1}) + α·x_{i-1} + y_{i-1},  y_i = β·x_{i-1}
+
+    the stage returns x_N. Patch embedding, patch merging and norms are mmdet's and are
+    recomputed in the backward pass. Parameters have mmdet's names.
+
+    Args:
+        dual_residual: Options of
+            :class:`dr2net_mm.reversible.DualResidualOptions`, e.g.
+            ``dict(alpha=1.0, beta=0.1, arithmetic='exact')``.
+        **kwargs: Arguments of mmdet's ``SwinTransformer``.
+
+    Raises:
+        ValueError: If an option is unknown or out of range, or ``with_cp`` is asked for
+            together with the reversible backward pass.
+
+    Source: Dr2Net (CVPR 2024), Eq. 1; Swin Transformer (ICCV 2021).
+    """
+
+    def __init__(self, *args, dual_residual: Optional[dict] = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._init_token_grid(dual_residual)
+
+    def forward(self, x: Tensor) -> List[Tensor]:
+        """Feature maps of the stages of ``out_indices``.
+
+        Args:
+            x: Images [B, in_channels, H, W].
+
+        Returns:
+            Tensors [B, C_i, H_i, W_i].
+        """
+        return self._feature_maps(x)
+
+    def train(self, mode: bool = True) -> 'Dr2SwinTransformer':
+        """Set the mode and return the backbone, which mmdet's own ``train`` forgets."""
+        super().train(mode)
+        return self
+
+    def _grid_stages(self) -> nn.ModuleList:
+        return self.stages
+
+    def _stage_channels(self, i: int) -> int:
+        return self.num_features[i]
+
+    def _embed_patches(self, x: Tensor) -> Tuple[Tensor, GridSize]:
+        x, size = self.patch_embed(x)
+        if self.use_abs_pos_embed:
+            x = x + self.absolute_pos_embed
+        return self.drop_after_pos(x), size
+
+    def _block_branches(self, block: nn.Module, size: GridSize) -> List[Branch]:
+        chunk = self.dual_residual_options.chunk
+        attn, ffn = block.attn, block.ffn
+        window, shift = (attn.window_size,) * 2, (attn.shift_size,) * 2
+        return [
+            WindowAttentionBranch(
+                block.norm1, attn.w_msa, attn.drop, size, window, shift, chunk
+            ),
+            FeedForwardBranch(
+                block.norm2,
+                (ffn.layers, ffn.gamma2),
+                ffn.feedforward_channels,
+                ffn.dropout_layer,
+                chunk,
+            ),
+        ]
+
+    def _downsample(self, layer: nn.Module, x: Tensor, size: GridSize) -> Tensor:
+        return layer(x, size)[0]
+
+    def _downsampled_size(self, layer: nn.Module, size: GridSize) -> GridSize:
+        """The size after mmdet's ``PatchMerging``, which pads the corner."""
+        strides = layer.sampler.stride
+        return tuple(-(-length // stride) for length, stride in zip(size, strides))

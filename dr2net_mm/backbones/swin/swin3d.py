@@ -1,0 +1,116 @@
+"""Video Swin Transformer as a dual-residual backbone."""
+
+from typing import List, Optional, Tuple, Union
+
+from mmaction.models.backbones.swin import SwinTransformer3D, get_window_size
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from dr2net_mm.backbones.branches import FeedForwardBranch, WindowAttentionBranch
+from dr2net_mm.reversible import Branch
+
+from .token_grid import TokenGridBackbone
+
+GridSize = Tuple[int, int, int]
+
+
+@MODELS.register_module()
+class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
+    """mmaction's ``SwinTransformer3D`` with two residual streams in every stage.
+
+    Each block is two residual branches, attention in (shifted) windows of the video and
+    feed-forward; for the equations see
+    :class:`dr2net_mm.backbones.swin.swin.Dr2SwinTransformer`. Patch embedding, patch
+    merging and norms are mmaction's and are recomputed in the backward pass. Parameters
+    have mmaction's names, so that Video Swin checkpoints load, and 2-D Swin
+    checkpoints are inflated, as they are in mmaction.
+
+    Args:
+        dual_residual: Options of
+            :class:`dr2net_mm.reversible.DualResidualOptions`, e.g.
+            ``dict(alpha=1.0, beta=0.1, arithmetic='exact')``.
+        **kwargs: Arguments of mmaction's ``SwinTransformer3D``. Where ``pretrained`` is
+            None the weights are random, whatever ``pretrained2d`` is; mmaction tries
+            to load a file of that name.
+
+    Raises:
+        ValueError: If an option is unknown or out of range, or ``with_cp`` is asked
+            for.
+
+    Source: Dr2Net (CVPR 2024), Eq. 1; Video Swin Transformer (CVPR 2022).
+    """
+
+    def __init__(self, *args, dual_residual: Optional[dict] = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._init_token_grid(dual_residual)
+
+    def init_weights(self) -> None:
+        """Load, or inflate, the pretrained weights; random ones if there are none."""
+        if self.pretrained:
+            super().init_weights()
+        else:
+            BaseModule.init_weights(self)
+
+    def forward(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
+        """Feature maps of the stages of ``out_indices``.
+
+        Args:
+            x: Videos [B, in_channels, T, H, W].
+
+        Returns:
+            Tensors [B, C_i, T_i, H_i, W_i]; a single one is not in a tuple.
+
+        Raises:
+            ValueError: If the input has another number of axes or channels.
+        """
+        channels = self.patch_embed.in_channels
+        if x.dim() != 5 or x.shape[1] != channels:
+            raise ValueError(
+                f'{type(self).__name__} takes videos [B, {channels}, T, H, W], got '
+                f'shape {tuple(x.shape)}; clips of a video [B, clips, {channels}, T, '
+                "H, W] are flattened by mmaction's Recognizer3D or our "
+                'EndToEndLocalizer.'
+            )
+        outs = self._feature_maps(x)
+        return outs[0] if len(outs) == 1 else tuple(outs)
+
+    def train(self, mode: bool = True) -> 'Dr2SwinTransformer3D':
+        """Set the mode and return the backbone, which mmaction's ``train`` forgets."""
+        super().train(mode)
+        return self
+
+    def _grid_stages(self) -> nn.ModuleList:
+        return self.layers
+
+    def _stage_channels(self, i: int) -> int:
+        return self.layers[i].embed_dims
+
+    def _embed_patches(self, x: Tensor) -> Tuple[Tensor, GridSize]:
+        x = self.pos_drop(self.patch_embed(x))
+        return x.flatten(2).transpose(1, 2).contiguous(), tuple(x.shape[2:])
+
+    def _block_branches(self, block: nn.Module, size: GridSize) -> List[Branch]:
+        chunk = self.dual_residual_options.chunk
+        # A window is no longer than the grid, and then it is not shifted.
+        window, shift = get_window_size(size, block.window_size, block.shift_size)
+        return [
+            WindowAttentionBranch(
+                block.norm1, block.attn, block.drop_path, size, window, shift, chunk
+            ),
+            FeedForwardBranch(
+                block.norm2,
+                (block.mlp,),
+                block.mlp.fc1.out_features,
+                block.drop_path,
+                chunk,
+            ),
+        ]
+
+    def _downsample(self, layer: nn.Module, x: Tensor, size: GridSize) -> Tensor:
+        return layer(x.view(x.shape[0], *size, -1)).flatten(1, 3)
+
+    def _downsampled_size(self, layer: nn.Module, size: GridSize) -> GridSize:
+        """The size after mmaction's ``PatchMerging``, which keeps the frames."""
+        frames, height, width = size
+        return frames, -(-height // 2), -(-width // 2)

@@ -1,0 +1,1 @@
+"""MMAction2's video ViT (VideoMAE), dual-residual and frozen."""

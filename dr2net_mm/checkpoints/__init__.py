@@ -1,0 +1,1 @@
+"""Files of weights: safe loading, atomic writing, publishing."""

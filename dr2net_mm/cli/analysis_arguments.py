@@ -1,0 +1,242 @@
+"""What the commands that measure a backbone share: arguments, tables, JSON files."""
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+from dr2net_mm.analysis.subjects.backbones import (
+    BACKBONES,
+    config_backbone,
+    input_frames,
+    named_backbone,
+    with_frames,
+)
+from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.errors import UserError
+
+from .run_tool import run_tool
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that answers a wrong command line with one line, not with a page."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with status 2 and one line on stderr."""
+        self.exit(2, f'{self.prog}: error: {message}; see --help\n')
+
+
+def backbone_parser(program: str, description: str, example: str) -> OneLineParser:
+    """Parser with the arguments by which a backbone and its input are chosen."""
+    parser = OneLineParser(
+        prog=program,
+        description=description,
+        epilog=example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        'config',
+        nargs='?',
+        metavar='CONFIG',
+        help='take model.backbone of this config (a file, or mmdet::dino/….py)',
+    )
+    parser.add_argument(
+        '--backbone',
+        metavar='NAME',
+        help=f'in place of CONFIG: {", ".join(BACKBONES)} (windows of 7, Swin-L 12; '
+        'of 8x7x7 for video)',
+    )
+    parser.add_argument(
+        '--alpha',
+        type=coefficient,
+        metavar='A',
+        help='coefficient of the pretrained residual connections, in [0, 1]',
+    )
+    parser.add_argument(
+        '--beta',
+        type=coefficient,
+        metavar='B',
+        help='coefficient of the added residual connections, in [0, 1]',
+    )
+    parser.add_argument(
+        '--img-size',
+        type=positive_int,
+        nargs='+',
+        metavar='N',
+        help='height and width of the input in pixels, or one number for both',
+    )
+    parser.add_argument(
+        '--frames',
+        type=positive_int,
+        metavar='N',
+        help='frames of the input of a video backbone (default: 32; VideoMAE 16)',
+    )
+    parser.add_argument(
+        '--batch',
+        type=positive_int,
+        metavar='N',
+        help='images or videos in the input (default: %(default)s)',
+    )
+    parser.add_argument('--json', metavar='FILE', help='write the results here')
+    parser.add_argument(
+        '--traceback', action='store_true', help='show where an error was raised'
+    )
+    return parser
+
+
+def coefficient(text: str) -> float:
+    """Type of an argument that holds alpha or beta."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float('nan')
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a number in [0, 1]')
+    return value
+
+
+def positive_int(text: str) -> int:
+    """Type of an argument that counts something."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a whole number of at least 1')
+    return int(text)
+
+
+def chunk_size(text: str) -> Union[str, int]:
+    """Type of an argument for `chunk` of a dual-residual backbone."""
+    if text == 'none':
+        return sys.maxsize  # No stream has so many tokens.
+    return text if text == 'auto' else positive_int(text)
+
+
+def chosen_backbone(
+    options: argparse.Namespace,
+    depths: Optional[Sequence[int]] = None,
+    width: Optional[int] = None,
+) -> Dict[str, Any]:
+    """Arguments of the backbone that the command line names.
+
+    Raises:
+        UserError: unless exactly one of CONFIG and --backbone is given and usable.
+    """
+    if (options.config is None) == (options.backbone is None):
+        given = 'both' if options.config else 'neither'
+        raise UserError(
+            f'give either CONFIG or --backbone NAME, got {given}; names: '
+            f'{", ".join(BACKBONES)}'
+        )
+    if options.backbone is not None:
+        return named_backbone(options.backbone, depths, width)
+    if depths is not None or width is not None:
+        raise UserError(
+            '--depths and --width go with --backbone; edit the config to change those '
+            'of CONFIG'
+        )
+    return config_backbone(options.config)
+
+
+def chosen_input(
+    options: argparse.Namespace, backbone: Dict[str, Any], default: int
+) -> Tuple[Dict[str, Any], Tuple[int, ...]]:
+    """The backbone, made for the input that the command line gives, and its size.
+
+    Args:
+        options: The parsed command line.
+        backbone: Arguments of the backbone.
+        default: Height and width of images where none are given; videos have 224.
+
+    Returns:
+        The arguments, and (height, width) or (frames, height, width).
+
+    Raises:
+        UserError: if there are more than two sizes, or frames for images.
+    """
+    frames = input_frames(backbone)
+    size = options.img_size or [default if frames is None else 224]
+    if len(size) > 2:
+        raise UserError(
+            f'--img-size {" ".join(map(str, size))}: give one number, or height and '
+            'width'
+        )
+    if frames is None:
+        if options.frames is not None:
+            raise UserError(
+                f'--frames {options.frames}: the backbone takes images; leave it out, '
+                'or choose a video backbone'
+            )
+        return backbone, (size[0], size[-1])
+    frames = options.frames or frames
+    return with_frames(backbone, frames), (frames, size[0], size[-1])
+
+
+def size_text(size: Sequence[int]) -> str:
+    """A size of images or videos in words."""
+    text = f'{size[-2]}x{size[-1]}'
+    return text if len(size) == 2 else f'{size[0]} frames of {text}'
+
+
+def check_output(path: Optional[str], flag: str) -> None:
+    """Raise a UserError now if a file could not be written at the end."""
+    if path is None:
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise UserError(f'{flag} {path}: is a folder; give the name of a file')
+    if not os.path.isdir(folder):
+        raise UserError(f'{flag} {path}: there is no folder {folder}; make it first')
+    if not os.access(folder, os.W_OK):
+        raise UserError(f'{flag} {path}: {folder} is not writable; give another place')
+
+
+def write_json(path: str, rows: Union[Dict[str, Any], List[Dict[str, Any]]]) -> None:
+    """Write strict JSON, all or nothing."""
+    with atomic_open(path, 'w', 'utf-8') as file:
+        json.dump(rows, file, indent=2, allow_nan=False)
+        file.write('\n')
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text: the first aligned left, the others right."""
+    lines = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines)]
+    lines.insert(1, ['-' * width for width in widths])
+    return '\n'.join(
+        '  '.join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def run_command(
+    parser: OneLineParser,
+    body: Callable[[argparse.Namespace], None],
+    arguments: Optional[Sequence[str]] = None,
+) -> NoReturn:
+    """Parse the command line, run `body` on it, and exit.
+
+    Input that cannot be used is a UserError; any other error keeps its traceback.
+    """
+    options = parser.parse_args(arguments)
+    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+    status = run_tool(
+        parser.prog,
+        lambda: body(options),
+        started=lambda: True,
+        show_traceback=options.traceback,
+    )
+    sys.exit(status)

@@ -1,0 +1,90 @@
+"""Networks of a config with a checkpoint's weights, and a comparison of outputs."""
+
+from collections import OrderedDict
+from typing import Any, List, Mapping
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from dr2net_mm.checkpoints.coefficients import is_coefficient
+from dr2net_mm.errors import UserError
+
+
+def filled(node: Mapping[str, Any], weights: Mapping[str, Tensor], place: str) -> Any:
+    """A network of a config in evaluation mode, with these weights and no others.
+
+    Args:
+        node: Its config; the default scope is the current one.
+        weights: All its weights; coefficients may be missing.
+        place: What a message calls it.
+
+    Raises:
+        UserError: If a weight is missing, unknown or of another shape.
+    """
+    network = MODELS.build(ConfigDict(node))
+    given = OrderedDict(
+        (name, value)
+        for name, value in network.state_dict().items()
+        if is_coefficient(name)
+    )
+    given.update(weights)
+    if hasattr(weights, '_metadata'):
+        given._metadata = weights._metadata  # type: ignore[attr-defined]
+    try:
+        network.load_state_dict(given, strict=True)
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())[:300]
+        raise UserError(
+            f'{place} of the checkpoint does not fit the config ({reason}); give the '
+            'config of the run'
+        ) from error
+    # Which mmdet's and mmaction's own classes do not return.
+    network.eval()
+    return network
+
+
+def weights_below(
+    weights: Mapping[str, Tensor], prefix: str
+) -> 'OrderedDict[str, Tensor]':
+    """Weights whose names start with a prefix, without it."""
+    return OrderedDict(
+        (name[len(prefix) :], value)
+        for name, value in weights.items()
+        if name.startswith(prefix)
+    )
+
+
+def example_input(backbone: nn.Module, batch: int = 1) -> Tensor:
+    """Random images [B, 3, H, W] or videos [B, 3, T, H, W] that a backbone takes."""
+    if hasattr(backbone, 'pos_embed'):
+        frames = backbone.pos_embed.shape[1]
+        frames = frames // (backbone.grid_size[0] * backbone.grid_size[1])
+        steps = backbone.patch_embed.projection.stride
+        grid = (frames, *backbone.grid_size)
+        size = tuple(n * step for n, step in zip(grid, steps))
+        channels = backbone.patch_embed.projection.in_channels
+    else:
+        projection = getattr(backbone.patch_embed, 'projection', None)
+        projection = projection or backbone.patch_embed.proj
+        channels = projection.in_channels
+        # Not a multiple of the windows, so that there is padding.
+        size = (64, 96) if projection.weight.dim() == 4 else (8, 64, 96)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn((batch, channels, *size), generator=generator)
+
+
+def largest_difference(found: Any, expected: Any) -> float:
+    """Largest difference of outputs, as a share of the largest magnitude expected."""
+    worst = 0.0
+    for a, b in zip(_as_list(found), _as_list(expected)):
+        scale = float(b.abs().max()) or 1.0
+        difference = float((a - b).abs().max()) / scale
+        # A NaN is the worst of all.
+        worst = difference if not difference <= worst else worst
+    return worst
+
+
+def _as_list(outputs: Any) -> List[Tensor]:
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]

@@ -1,0 +1,1 @@
+"""Real data inside packages, made into data sets."""

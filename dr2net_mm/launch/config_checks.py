@@ -1,0 +1,254 @@
+"""Checks of a config that need no model, no data and no GPU, so they come first."""
+
+import difflib
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from mmengine.config import Config
+
+from dr2net_mm.errors import UserError
+from dr2net_mm.launch.rank import launcher_rank
+
+# Top-level keys that Runner.from_cfg and the MM tools read and a config may omit.
+_RUNNER_KEYS = {
+    'auto_scale_lr',
+    'backend_args',
+    'cfg',
+    'compile',
+    'custom_hooks',
+    'custom_imports',
+    'data_preprocessor',
+    'default_hooks',
+    'default_scope',
+    'env_cfg',
+    'experiment_name',
+    'find_unused_parameters',
+    'launcher',
+    'load_from',
+    'log_level',
+    'log_processor',
+    'model',
+    'model_wrapper_cfg',
+    'optim_wrapper',
+    'param_scheduler',
+    'randomness',
+    'resume',
+    'runner_type',
+    'strategy',
+    'sync_bn',
+    'test_cfg',
+    'test_dataloader',
+    'test_evaluator',
+    'train_cfg',
+    'train_dataloader',
+    'tta_model',
+    'tta_pipeline',
+    'val_cfg',
+    'val_dataloader',
+    'val_evaluator',
+    'vis_backends',
+    'visualizer',
+    'work_dir',
+}
+
+
+def is_local(path: str) -> bool:
+    """Whether a path names a file of this machine rather than a URL or a scheme."""
+    return '://' not in path and not path.startswith('s3:')
+
+
+def load_config(path: str) -> Config:
+    """Read a config file.
+
+    Raises:
+        UserError: if it, or a config it builds on, is missing or cannot be run.
+    """
+    if not os.path.isfile(path):
+        raise UserError(
+            f'config {path!r} does not exist; give the path of a .py config'
+        )
+    try:
+        return Config.fromfile(path)
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(
+            f'config {path!r} cannot be read: {type(error).__name__}: {reason}'
+        ) from error
+
+
+def apply_options(cfg: Config, options: Dict[str, Any]) -> None:
+    """Merge ``--cfg-options`` into a config.
+
+    Raises:
+        UserError: for a top-level key that neither the config nor the Runner knows, and
+            for a path that does not fit the config.
+    """
+    known = set(cfg.keys()) | _RUNNER_KEYS
+    for key in options:
+        top = key.split('.')[0]
+        if top in known:
+            continue
+        near = difflib.get_close_matches(top, sorted(known), n=1)
+        hint = f'did you mean {near[0]!r}?' if near else 'see --help for an example'
+        raise UserError(f'--cfg-options {key}: the config has no key {top!r}; {hint}')
+    try:
+        cfg.merge_from_dict(options)
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(
+            f'--cfg-options {" ".join(options)} does not fit the config: {reason}'
+        ) from error
+
+
+def _datasets(dataset: Any) -> Iterator[dict]:
+    """The datasets inside wrappers such as RepeatDataset and ConcatDataset."""
+    if isinstance(dataset, (list, tuple)):
+        for item in dataset:
+            yield from _datasets(item)
+    elif isinstance(dataset, dict):
+        yield dataset
+        yield from _datasets(dataset.get('dataset'))
+        yield from _datasets(dataset.get('datasets'))
+
+
+def _is_remote(dataset: dict) -> bool:
+    """Whether files of a dataset are read through a backend other than local disk."""
+    loaders = [dataset] + [
+        step for step in dataset.get('pipeline') or [] if isinstance(step, dict)
+    ]
+    for loader in loaders:
+        backend = loader.get('backend_args') or loader.get('file_client_args') or {}
+        if backend.get('backend', backend.get('io_backend', 'local')) not in (
+            'local',
+            'disk',
+        ):
+            return True
+        if loader.get('io_backend', 'disk') not in ('local', 'disk'):
+            return True
+    return False
+
+
+def _joined(root: str, path: str) -> str:
+    if os.path.isabs(path) or not root or not is_local(path):
+        return path
+    return os.path.join(root, path)
+
+
+def dataset_paths(cfg: Config, mode: str) -> List[Tuple[str, str, bool]]:
+    """Local files and folders that the ``train``, ``val`` or ``test`` data needs.
+
+    Returns:
+        Tuples of the config key, the path, and whether it must be a folder.
+    """
+    paths = []
+    loaders = cfg.get(f'{mode}_dataloader') or {}
+    for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
+        for dataset in _datasets(loader.get('dataset')):
+            if _is_remote(dataset):
+                continue
+            where = f'{mode}_dataloader.dataset'
+            root = dataset.get('data_root') or ''
+            for key in ('ann_file', 'proposal_file', 'label_map_file'):
+                if isinstance(dataset.get(key), str) and dataset[key]:
+                    path = _joined(root, dataset[key])
+                    paths.append((f'{where}.{key}', path, False))
+            prefixes = dataset.get('data_prefix')
+            for key, prefix in (prefixes or {}).items():
+                # An empty prefix means that annotations hold whole paths.
+                if isinstance(prefix, str) and _joined(root, prefix):
+                    path = _joined(root, prefix)
+                    paths.append((f'{where}.data_prefix.{key}', path, True))
+    evaluators = cfg.get(f'{mode}_evaluator') or []
+    for metric in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+        if isinstance(metric, dict) and isinstance(metric.get('ann_file'), str):
+            paths.append((f'{mode}_evaluator.ann_file', metric['ann_file'], False))
+    return [entry for entry in paths if is_local(entry[1])]
+
+
+def check_dataset_paths(cfg: Config, modes: Tuple[str, ...]) -> None:
+    """Raise :class:`UserError` for the first missing annotation file or data folder."""
+    for mode in modes:
+        for key, path, is_folder in dataset_paths(cfg, mode):
+            exists = os.path.isdir(path) if is_folder else os.path.isfile(path)
+            if exists:
+                continue
+            if os.path.exists(path):
+                wanted = 'a folder' if is_folder else 'a file'
+                raise UserError(f'{key}={path!r} is not {wanted}')
+            kind = 'data folder' if is_folder else 'annotation file'
+            raise UserError(
+                f'{kind} {path!r} ({key}) does not exist; download the data there, or '
+                f'set {mode}_dataloader.dataset.data_root'
+            )
+
+
+def _pretrained_checkpoints(node: Any, path: str) -> Iterator[Tuple[str, str]]:
+    if isinstance(node, dict):
+        if node.get('type') == 'Pretrained' and isinstance(node.get('checkpoint'), str):
+            yield f'{path}.checkpoint', node['checkpoint']
+        for key, value in node.items():
+            yield from _pretrained_checkpoints(value, f'{path}.{key}')
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _pretrained_checkpoints(value, f'{path}[{index}]')
+
+
+def _damaged_entry(path: str) -> Optional[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
+        return str(error)
+
+
+def check_checkpoint_file(path: str, key: str) -> None:
+    """Raise :class:`UserError` if a local checkpoint is missing or damaged.
+
+    torch writes a zip archive, whose index is at the end, or before 1.6 a pickle. It
+    does not look at the archive's checksums when it loads, so they are compared here,
+    by rank 0.
+    """
+    if not is_local(path):
+        return
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise UserError(f'checkpoint {path!r} ({key}) does not exist')
+    with open(path, 'rb') as file:
+        head = file.read(2)
+    if head == b'PK' and not zipfile.is_zipfile(path):
+        raise UserError(
+            f'checkpoint {path!r} ({key}) is truncated: copy or download it again'
+        )
+    damaged = _damaged_entry(path) if head == b'PK' and launcher_rank() == 0 else None
+    if damaged is not None:
+        raise UserError(
+            f'checkpoint {path!r} ({key}) is damaged: the checksum of its entry '
+            f'{damaged!r} is wrong; copy or download it again, or take another one'
+        )
+    if head != b'PK' and head[:1] != b'\x80':
+        raise UserError(f'checkpoint {path!r} ({key}) is not a PyTorch checkpoint')
+
+
+def check_pretrained_files(cfg: Config) -> None:
+    """Raise :class:`UserError` if a ``Pretrained`` initialisation names no file."""
+    for key, path in _pretrained_checkpoints(cfg.get('model'), 'model'):
+        check_checkpoint_file(path, key)
+
+
+def check_work_dir(path: str) -> None:
+    """Raise :class:`UserError` unless files can be written below ``path``.
+
+    Creates nothing: the nearest existing parent is tested.
+    """
+    folder = Path(path).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f'work dir {path!r}: {str(folder)!r} is a file, not a folder')
+    if not os.access(str(folder), os.W_OK | os.X_OK):
+        raise UserError(
+            f'work dir {path!r} is not writable (checked {str(folder)!r}); give '
+            'another with --work-dir'
+        )

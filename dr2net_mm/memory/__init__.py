@@ -1,0 +1,1 @@
+"""Memory of what is not a backbone: activation checkpointing of any module."""

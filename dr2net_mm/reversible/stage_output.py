@@ -1,0 +1,68 @@
+"""What a stage computes from its two streams after the last branch."""
+
+from typing import Callable, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from .arithmetic import Arithmetic
+from .branch import unique_parameters
+from .tape import Gradients
+
+OutputFunction = Callable[[Tensor], Tuple[Tensor, ...]]
+
+
+class StageOutput:
+    """Fusion of the streams, and the ordinary layers that follow a stage.
+
+    The reversible backward recomputes it from the streams, so that patch merging and
+    output norms keep nothing.
+
+    Args:
+        fusion: ``'last'`` is x_N, ``'mean'`` is (x_N + y_N) / 2, ``'concat'`` joins
+            them in the last dimension.
+        function: From the fused stream to a tuple of outputs; None for the fused
+            stream itself.
+        modules: The modules whose parameters ``function`` uses.
+    """
+
+    def __init__(
+        self,
+        fusion: str,
+        function: Optional[OutputFunction] = None,
+        modules: Sequence[nn.Module] = (),
+    ) -> None:
+        self.fusion = fusion
+        self.function = function
+        self.modules = modules
+
+    def parameters(self) -> List[nn.Parameter]:
+        """Every parameter that the output uses, each once."""
+        return unique_parameters(self.modules)
+
+    def fuse(self, arithmetic: Arithmetic, x: Tensor, y: Tensor) -> Tensor:
+        """The fused stream as a new floating-point tensor."""
+        if self.fusion == 'last':
+            return arithmetic.output(x)
+        return self.join(arithmetic.output(x), arithmetic.output(y))
+
+    def join(self, x: Tensor, y: Optional[Tensor] = None) -> Tensor:
+        """Fuse two streams that are floating-point tensors already."""
+        if self.fusion == 'last':
+            return x
+        if self.fusion == 'mean':
+            return (x + y) * 0.5
+        return torch.cat((x, y), dim=-1)
+
+    def split_gradient(self, arithmetic: Arithmetic, gradient: Tensor) -> Gradients:
+        """Gradients of the streams, in the memory of that of the fused one."""
+        gradient = gradient.to(arithmetic.dtype)
+        if self.fusion == 'last':
+            return Gradients(gradient, None)
+        if self.fusion == 'mean':
+            return Gradients(gradient.mul_(0.5), gradient.clone())
+        gx, gy = gradient.chunk(2, dim=-1)
+        return Gradients(gx.contiguous(), gy.contiguous())
+
+    def __call__(self, fused: Tensor) -> Tuple[Tensor, ...]:
+        return (fused,) if self.function is None else tuple(self.function(fused))
