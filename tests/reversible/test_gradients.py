@@ -254,7 +254,7 @@ def test_head_outputs_that_are_not_used_need_no_gradient(make_mlps, used):
         mlps.zero_grad()
         norm.zero_grad()
         leaf = x.clone().requires_grad_()
-        stage_output = StageOutput(
+        both = StageOutput(
             'last', lambda fused: (norm(fused), fused.transpose(0, 1)), [norm]
         )
         outputs = stage(leaf, [FunctionBranch(m) for m in mlps], 1, 0.1, both)

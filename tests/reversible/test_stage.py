@@ -106,9 +106,7 @@ def test_a_head_gives_several_outputs(make_mlps):
     branches, x = make_mlps(2), torch.randn(2, 5, 8)
     norm = torch.nn.LayerNorm(8)
     stage = DualResidualStage('stage', DualResidualOptions())
-    stage_output = StageOutput(
-        'last', lambda fused: (norm(fused), fused.mean(1)), [norm]
-    )
+    both = StageOutput('last', lambda fused: (norm(fused), fused.mean(1)), [norm])
     outputs = stage(x, [FunctionBranch(b) for b in branches], 1, 0.1, both)
     assert [tuple(out.shape) for out in outputs] == [(2, 5, 8), (2, 8)]
 
