@@ -13,6 +13,9 @@ from typing import Iterator, List  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+# Fixtures that several folders share.
+pytest_plugins = ['tests.fixtures.videomae']
+
 
 def pytest_collection_modifyitems(items: list) -> None:
     """Skip tests marked ``cuda`` on a machine without a GPU."""

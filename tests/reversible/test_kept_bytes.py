@@ -19,7 +19,7 @@ def tensors_alive() -> int:
     for thing in gc.get_objects():
         if isinstance(thing, torch.Tensor):
             storage = thing.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
+            storages[storage._cdata] = storage.nbytes()
     return sum(storages.values())
 
 
