@@ -5,7 +5,7 @@ place, nothing depends on the batch size, and whole streams are worked on at a t
 """
 
 import contextlib
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dr2net_mm.backbones import dual_residual_backbones
 from dr2net_mm.reversible import Branch, DualResidualStage, StageOutput
 from dr2net_mm.reversible.coefficients import BETA_BITS, beta_numerator
+from dr2net_mm.reversible.stage_output import Taps, check_taps
 
 
 @contextlib.contextmanager
@@ -48,6 +49,7 @@ class FloatStage:
         beta: float,
         stage_output: Optional[StageOutput] = None,
         stored: Optional[Sequence[bool]] = None,
+        taps: Optional[Taps] = None,
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage; the arguments are those of the stage it stands in for.
 
@@ -59,14 +61,18 @@ class FloatStage:
         stage_output = stage_output or StageOutput(self.options.fusion)
         if self.options.arithmetic == 'exact':
             beta = beta_numerator(beta) / (1 << BETA_BITS)
+        taps = check_taps(taps, len(branches), self.name)
+        tapped: List[Tensor] = []
         y = _scaled(x, beta)
-        for branch in branches:
+        for number, branch in enumerate(branches, start=1):
             parts = [branch.export(x), _scaled(x, alpha), y]
             y = _scaled(x, beta)
             x = sum(part for part in parts if part is not None)
+            if number in taps:
+                tapped += taps[number](x)
         if stage_output.fusion != 'last' and y is None:
             y = torch.zeros_like(x)
-        return stage_output(stage_output.join(x, y))
+        return (*tapped, *stage_output(stage_output.join(x, y)))
 
 
 def _scaled(x: Tensor, factor: float) -> Optional[Tensor]:

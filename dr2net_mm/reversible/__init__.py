@@ -2,9 +2,10 @@
 
 Read in this order: :mod:`options`, :mod:`stage` (the equations), :mod:`arithmetic`
 and :mod:`fixed_point` (how streams are represented and inverted), :mod:`branch`,
-:mod:`step` and :mod:`tape` (the reversible backward), :mod:`stored` (its reference),
-:mod:`plan` (which steps are stored within a memory budget), :mod:`schedule`. On a GPU
-:mod:`fused` and :mod:`kernels` do the arithmetic, with the same bits.
+:mod:`step`, :mod:`ends` and :mod:`tape` (the reversible backward), :mod:`stored` (its
+reference), :mod:`plan` (which steps are stored within a memory budget),
+:mod:`schedule`. On a GPU :mod:`fused` and :mod:`kernels` do the arithmetic, with the
+same bits.
 """
 
 from .branch import WHOLE, Branch, FunctionBranch, Piece, drop_path_scale

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .branch import Branch, Piece
 from .stage import DualResidualStage
-from .stage_output import StageOutput
+from .stage_output import StageOutput, Taps
 
 
 class _WrappedBranch(Branch):
@@ -87,6 +87,7 @@ class WatchedStage:
         beta: float,
         stage_output: Optional[StageOutput] = None,
         stored: Optional[Sequence[bool]] = None,
+        taps: Optional[Taps] = None,
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage."""
         branches, stored = list(branches), list(stored or [False] * len(branches))
@@ -95,7 +96,7 @@ class WatchedStage:
             self._witness = branches[first] = Witness(branches[first])
             # A branch whose activations are stored is not evaluated again.
             stored[first] = False
-        outputs = self._stage(x, branches, alpha, beta, stage_output, stored)
+        outputs = self._stage(x, branches, alpha, beta, stage_output, stored, taps)
         if self._witness is not None:
             self._witness.forward_is_over = True
         return outputs
@@ -146,7 +147,8 @@ class ReferenceStage:
         beta: float,
         stage_output: Optional[StageOutput] = None,
         stored: Optional[Sequence[bool]] = None,
+        taps: Optional[Taps] = None,
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage."""
         checkpointed = [_CheckpointedBranch(branch) for branch in branches]
-        return self._stage(x, checkpointed, alpha, beta, stage_output)
+        return self._stage(x, checkpointed, alpha, beta, stage_output, taps=taps)

@@ -1,21 +1,22 @@
 """A stage of residual branches as a dual-residual network."""
 
 import functools
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .arithmetic import Arithmetic, make_arithmetics
 from .branch import Branch
 from .coefficients import check_coefficients
+from .ends import Enter, Leave, Tap
 from .monitor import StreamMonitor
 from .options import DualResidualOptions
 from .replay import AutocastState
-from .stage_output import StageOutput
-from .step import Enter, Leave, Step, branch_step
+from .stage_output import StageOutput, Taps, check_taps
+from .step import Step, branch_step
 from .stored import run_stored
-from .tape import StepRecord, Tape
+from .tape import StepRecord, Tape, TapOutputs
 
 
 def uncompiled(function: Callable) -> Callable:
@@ -67,6 +68,7 @@ class DualResidualStage:
         beta: float,
         stage_output: Optional[StageOutput] = None,
         stored: Optional[Sequence[bool]] = None,
+        taps: Optional[Taps] = None,
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage.
 
@@ -82,13 +84,17 @@ class DualResidualStage:
             stored: For each branch, whether the reversible backward finds its
                 activations stored; by default none does. It changes memory and time
                 and nothing else.
+            taps: Outputs on the way: with ``{n: output}`` what ``output`` makes of x_n,
+                the stream behind branch n. The streams go on as if nothing had been
+                taken.
 
         Returns:
-            The outputs of ``stage_output``; one tensor by default.
+            The outputs of the taps in order of their branches, then those of
+            ``stage_output``; one tensor by default.
 
         Raises:
-            ValueError: If a coefficient, the input's type or the number of branches
-                is not what it should be.
+            ValueError: If a coefficient, the input's type, the number of branches or
+                a tap is not what it should be.
             FixedPointOverflowError: If a stream is not finite or out of range.
         """
         alpha, beta = check_coefficients(alpha, beta)
@@ -98,6 +104,7 @@ class DualResidualStage:
         if not branches:
             raise ValueError(f'{self.name}: a stage needs at least one branch.')
         stage_output = stage_output or StageOutput(self.options.fusion)
+        taps = check_taps(taps, len(branches), self.name)
         autocast = AutocastState(x.device)
         dtype = torch.promote_types(x.dtype, torch.float32)
         arithmetics = make_arithmetics(
@@ -110,15 +117,15 @@ class DualResidualStage:
         )
         self.monitor.begin()
         if not torch.is_grad_enabled():
-            outputs = self._run_plain(x, branches, stage_output, arithmetics)
+            outputs = self._run_plain(x, branches, stage_output, arithmetics, taps)
         elif self.options.backprop == 'stored':
             with autocast.replayed():
                 outputs = run_stored(
-                    x, branches, stage_output, arithmetics, self.monitor
+                    x, branches, stage_output, arithmetics, self.monitor, taps
                 )
         else:
             outputs = self._run_reversible(
-                x, branches, stage_output, arithmetics, autocast, stored
+                x, branches, stage_output, arithmetics, taps, autocast, stored
             )
         self.monitor.finish()
         return outputs
@@ -129,12 +136,17 @@ class DualResidualStage:
         branches: Sequence[Branch],
         stage_output: StageOutput,
         arithmetics: Sequence[Arithmetic],
+        taps: Taps,
     ) -> Tuple[Tensor, ...]:
         x, y, largest = arithmetics[0].enter(x0)
         self.monitor.note(largest)
-        for branch, arithmetic in zip(branches, arithmetics[1:]):
+        tapped: List[Tensor] = []
+        for number, branch in enumerate(branches, start=1):
+            arithmetic = arithmetics[number]
             x, y = branch_step(arithmetic, branch, x, y, self.monitor)
-        return stage_output(stage_output.fuse(arithmetics[-1], x, y))
+            if number in taps:
+                tapped += taps[number](taps[number].fuse(arithmetic, x, y))
+        return (*tapped, *stage_output(stage_output.fuse(arithmetics[-1], x, y)))
 
     def _run_reversible(
         self,
@@ -142,23 +154,53 @@ class DualResidualStage:
         branches: Sequence[Branch],
         stage_output: StageOutput,
         arithmetics: Sequence[Arithmetic],
+        taps: Taps,
         autocast: AutocastState,
         stored: Optional[Sequence[bool]],
     ) -> Tuple[Tensor, ...]:
         tape = Tape(self.name, autocast, self.options.verify)
         token = Enter.apply(x0, tape, arithmetics[0], self.monitor)
         stored = stored or [False] * len(branches)
-        for branch, arithmetic, keep in zip(branches, arithmetics[1:], stored):
-            parameters = [p for p in branch.parameters() if p.requires_grad]
-            if not parameters and not token.requires_grad:
-                # Nothing at or below this branch needs a gradient.
-                tape.x, tape.y = branch_step(
-                    arithmetic, branch, tape.x, tape.y, self.monitor
-                )
-                continue
-            record = StepRecord(
-                arithmetic, branch, branch.pieces(tape.x), parameters, keep
-            )
-            token = Step.apply(token, tape, record, self.monitor, *parameters)
-        parameters = [p for p in stage_output.parameters() if p.requires_grad]
+        for number, (branch, keep) in enumerate(zip(branches, stored), start=1):
+            arithmetic = arithmetics[number]
+            token = self._run_branch(token, tape, arithmetic, branch, keep)
+            if number in taps:
+                token = _tap(token, tape, arithmetic, taps[number])
+        parameters = trained(stage_output)
         return Leave.apply(token, tape, arithmetics[-1], stage_output, *parameters)
+
+    def _run_branch(
+        self,
+        token: Tensor,
+        tape: Tape,
+        arithmetic: Arithmetic,
+        branch: Branch,
+        keep: bool,
+    ) -> Tensor:
+        """Token behind one branch, the streams on the tape likewise."""
+        parameters = trained(branch)
+        if not parameters and not token.requires_grad:
+            # Nothing at or below this branch needs a gradient.
+            tape.x, tape.y = branch_step(
+                arithmetic, branch, tape.x, tape.y, self.monitor
+            )
+            return token
+        record = StepRecord(arithmetic, branch, branch.pieces(tape.x), parameters, keep)
+        return Step.apply(token, tape, record, self.monitor, *parameters)
+
+
+def _tap(
+    token: Tensor, tape: Tape, arithmetic: Arithmetic, output: StageOutput
+) -> Tensor:
+    """Token behind a tap, its outputs on the tape."""
+    parameters = trained(output)
+    if parameters or token.requires_grad:
+        return Tap.apply(token, tape, arithmetic, output, *parameters)
+    outputs = output(output.fuse(arithmetic, tape.x, tape.y))
+    tape.taps.append(TapOutputs(outputs, frozen=True))
+    return token
+
+
+def trained(part: Union[Branch, StageOutput]) -> List[nn.Parameter]:
+    """Parameters of a branch or of output layers that need a gradient."""
+    return [p for p in part.parameters() if p.requires_grad]

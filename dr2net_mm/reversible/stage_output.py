@@ -1,6 +1,6 @@
 """What a stage computes from its two streams after the last branch."""
 
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -66,3 +66,32 @@ class StageOutput:
 
     def __call__(self, fused: Tensor) -> Tuple[Tensor, ...]:
         return (fused,) if self.function is None else tuple(self.function(fused))
+
+
+#: Outputs of x_n, the stream behind branch n, by n.
+Taps = Mapping[int, StageOutput]
+
+
+def check_taps(
+    taps: Optional[Taps], branches: int, stage: str
+) -> Dict[int, StageOutput]:
+    """Taps in order of their branches.
+
+    Raises:
+        ValueError: If there is no branch of a number, or nothing behind it, or a tap
+            takes the second stream too.
+    """
+    taps = dict(sorted((taps or {}).items()))
+    for number, output in taps.items():
+        if not 1 <= number < branches:
+            raise ValueError(
+                f'{stage}: a tap is behind one of the branches 1 to {branches - 1}, '
+                f'got {number}; behind the last branch is stage_output.'
+            )
+        # y_n is in the unit of x_{n+1} there.
+        if output.fusion != 'last':
+            raise ValueError(
+                f"{stage}: a tap takes x_{number}, so its fusion is 'last', got "
+                f'{output.fusion!r}.'
+            )
+    return taps

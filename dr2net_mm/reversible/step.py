@@ -8,7 +8,7 @@ Parameters are inputs of their step and get their gradients returned from it, wh
 DDP and gradient hooks rely on.
 """
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,7 @@ from .arithmetic import Arithmetic
 from .branch import Branch, Piece
 from .monitor import StreamMonitor
 from .replay import RngState, hooks_silenced, replayed
-from .stage_output import StageOutput
-from .tape import Gradients, ParameterVersions, StepRecord, Tape, checksum
+from .tape import Gradients, StepRecord, Tape, checksum
 
 
 def branch_step(
@@ -182,95 +181,3 @@ class Step(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:
             tape.release()
         return (grad, None, None, None, *gradients)
-
-
-class Enter(torch.autograd.Function):
-    """Stage input to token: the streams (x_0, y_0) go on the tape."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x0: Tensor,
-        tape: Tape,
-        arithmetic: Arithmetic,
-        monitor: StreamMonitor,
-    ) -> Tensor:
-        ctx.tape, ctx.arithmetic, ctx.dtype = tape, arithmetic, x0.dtype
-        tape.x, tape.y, largest = arithmetic.enter(x0)
-        monitor.note(largest)
-        return x0.new_empty(())
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None, None]:
-        tape = ctx.tape
-        tape.rewind(0)
-        gx, gy = tape.gradients
-        tape.release()
-        # x_0 enters the first stream as it is and the second one times beta.
-        gradient = gx if gy is None else gy.mul_(ctx.arithmetic.beta).add_(gx)
-        return gradient.to(ctx.dtype), None, None, None
-
-
-class Leave(torch.autograd.Function):
-    """Token to stage outputs: fusion and output layers, recomputed in the backward."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        token: Tensor,
-        tape: Tape,
-        arithmetic: Arithmetic,
-        stage_output: StageOutput,
-        *parameters: nn.Parameter,
-    ) -> Tuple[Tensor, ...]:
-        ctx.set_materialize_grads(False)
-        ctx.tape, ctx.arithmetic, ctx.stage_output = tape, arithmetic, stage_output
-        ctx.position = tape.position
-        ctx.versions = ParameterVersions(parameters)
-        rng = RngState(tape.x.device)
-        # Unlike a branch, nothing is reconstructed from it: no graph, less memory.
-        with tape.autocast.replayed():
-            outputs = stage_output(stage_output.fuse(arithmetic, tape.x, tape.y))
-        ctx.rng = None if rng.unchanged() else rng
-        return tuple(outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
-        tape, arithmetic, stage_output = ctx.tape, ctx.arithmetic, ctx.stage_output
-        tape.rewind(ctx.position)
-        ctx.versions.check(f'{tape.name}, after the last branch,')
-        parameters = list(ctx.versions.parameters)
-        needs_streams = ctx.needs_input_grad[0]
-        with torch.enable_grad(), tape.autocast.replayed(), replayed(ctx.rng):
-            fused = stage_output.fuse(arithmetic, tape.x, tape.y)
-            outputs = stage_output(fused.requires_grad_(needs_streams))
-        pairs = [
-            (output, grad)
-            for output, grad in zip(outputs, grads)
-            if grad is not None and output.requires_grad
-        ]
-        with hooks_silenced(parameters):
-            found = list(
-                torch.autograd.grad(
-                    [output for output, _ in pairs],
-                    ([fused] if needs_streams else []) + parameters,
-                    [grad for _, grad in pairs],
-                    allow_unused=True,
-                )
-            )
-        if not needs_streams:
-            tape.release()
-            return (None, None, None, None, *found)
-        gradient = found.pop(0)
-        if gradient is None:
-            gradient = torch.zeros_like(fused)
-        tape.gradients = stage_output.split_gradient(arithmetic, owned(gradient, grads))
-        return (fused.new_zeros(()), None, None, None, *found)
-
-
-def owned(gradient: Tensor, others: Sequence[Optional[Tensor]]) -> Tensor:
-    """``gradient`` in memory that none of the other tensors shares."""
-    pointers = {other.data_ptr() for other in others if other is not None}
-    if gradient.is_contiguous() and gradient.data_ptr() not in pointers:
-        return gradient
-    return gradient.clone(memory_format=torch.contiguous_format)

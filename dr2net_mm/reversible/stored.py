@@ -5,7 +5,7 @@ represented as there; beside each goes a differentiable tensor for autograd: the
 float view of x, which branches see, and an empty stand-in for y, which none does.
 """
 
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from .arithmetic import Arithmetic
 from .branch import Branch
 from .monitor import StreamMonitor
-from .stage_output import StageOutput
+from .stage_output import StageOutput, Taps
 from .step import check_output
 
 
@@ -114,19 +114,25 @@ def run_stored(
     stage_output: StageOutput,
     arithmetics: Sequence[Arithmetic],
     monitor: StreamMonitor,
+    taps: Taps,
 ) -> Tuple[Tensor, ...]:
     """Outputs of a stage whose activations autograd stores."""
     x, y, largest = arithmetics[0].enter(x0)
     monitor.note(largest)
     x_view, y_standin = _Enter.apply(x0, x, arithmetics[0])
-    for branch, arithmetic in zip(branches, arithmetics[1:]):
+    tapped: List[Tensor] = []
+    for number, branch in enumerate(branches, start=1):
+        arithmetic = arithmetics[number]
         f = evaluate(branch, x_view.to(arithmetic.branch_dtype), x)
         x_view, y_standin, x, y = _Glue.apply(
             f, x_view, y_standin, arithmetic, branch, x, y, monitor
         )
+        if number in taps:
+            tapped += taps[number](x_view.to(arithmetic.branch_dtype))
     streams = [x_view]
     if stage_output.fusion != 'last':
         streams.append(_Reveal.apply(y_standin, y, arithmetics[-1]))
-    return stage_output(
+    outputs = stage_output(
         stage_output.join(*(s.to(arithmetics[-1].branch_dtype) for s in streams))
     )
+    return (*tapped, *outputs)

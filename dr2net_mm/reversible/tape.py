@@ -75,6 +75,26 @@ class Gradients(NamedTuple):
     y: Optional[Tensor]
 
 
+class TapOutputs:
+    """Outputs of a tap on their way to the end of the stage, and their gradients.
+
+    Args:
+        outputs: The outputs, which the end of the stage returns.
+        frozen: Whether nothing that they depend on needs a gradient.
+    """
+
+    def __init__(self, outputs: Sequence[Tensor], frozen: bool = False) -> None:
+        self.count = len(outputs)
+        self.frozen = frozen
+        self.gradients: Sequence[Optional[Tensor]] = ()
+        self._outputs = tuple(outputs)
+
+    def take(self) -> Tuple[Tensor, ...]:
+        """Hand the outputs out and keep none."""
+        outputs, self._outputs = self._outputs, ()
+        return outputs
+
+
 class Tape:
     """The streams of one stage, handed from step to step, and its records.
 
@@ -96,6 +116,7 @@ class Tape:
         self.y: Optional[Tensor] = None
         self.gradients: Optional[Gradients] = None
         self.records: List[StepRecord] = []
+        self.taps: List[TapOutputs] = []
         self.position = 0
 
     def advance(self, record: StepRecord) -> None:

@@ -16,7 +16,7 @@ from dr2net_mm.reversible import (
 from dr2net_mm.reversible.coefficients import BETA_BITS, beta_numerator
 from dr2net_mm.reversible.fixed_point import Ratio
 from dr2net_mm.reversible.plan import Plan, StageCost, StepCost, make_plan, step_cost
-from dr2net_mm.reversible.stage_output import OutputFunction
+from dr2net_mm.reversible.stage_output import OutputFunction, Taps
 
 from .wrapping import check_wrapping
 
@@ -225,8 +225,11 @@ class DualResidualBackbone:
         stage_output: OutputFunction,
         output_modules: Sequence[nn.Module],
         plan: Optional[Plan] = None,
+        taps: Optional[Taps] = None,
     ) -> Sequence[Tensor]:
         """Run a stage and return what ``stage_output`` makes of its fused streams.
+
+        The outputs of ``taps`` come first.
 
         Raises:
             UnsupportedWrapperError: If a wrapper of the model spoils the gradients.
@@ -241,6 +244,7 @@ class DualResidualBackbone:
                 self.dual_residual_options.fusion, stage_output, output_modules
             ),
             None if plan is None else plan[stage],
+            taps,
         )
 
 
