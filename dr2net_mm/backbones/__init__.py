@@ -29,3 +29,8 @@ if usable('mmaction.models'):
         'Dr2VisionTransformer',
         'FrozenVisionTransformer',
     ]
+
+if usable('timm.models'):
+    from .timm.backbone import Dr2TimmBackbone  # noqa: F401
+
+    __all__ += ['Dr2TimmBackbone']

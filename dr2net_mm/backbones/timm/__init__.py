@@ -1,0 +1,1 @@
+"""Any supported timm model as a dual-residual backbone."""

@@ -1,0 +1,172 @@
+"""Any supported timm model as a dual-residual backbone."""
+
+from typing import Any, List, Optional, Tuple
+
+import torch
+import torch.utils.checkpoint as cp
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
+from dr2net_mm.reversible import Branch, StageOutput
+from dr2net_mm.reversible.plan import Plan, StageCost
+from dr2net_mm.reversible.replay import AutocastState
+
+from .blocks import block_branches
+from .costs import counted_costs
+from .features import TimmFeatures
+from .model import batch_norms
+from .program import (
+    Blocks,
+    Segment,
+    modules_of,
+    run_layers,
+    segments,
+)
+
+
+@MODELS.register_module()
+class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
+    """A timm model whose residual blocks have two residual streams.
+
+    With the input x_0 of a stage and the residual branches F_1 … F_N of its blocks,
+
+        y_0 = β·x_0,  x_i = F_i(x_{i-1}) + α·x_{i-1} + y_{i-1},  y_i = β·x_{i-1}
+
+    feature maps are made of the x_i behind a block, as timm's ``forward_intermediates``
+    makes them; the streams go on behind it. Embeddings and other layers between stages
+    are timm's and are recomputed in the backward pass. State-dict keys are timm's.
+
+    Args:
+        model_name: timm's name, e.g. ``'vit_small_patch14_dinov2'``.
+        dual_residual: Options of
+            :class:`dr2net_mm.reversible.DualResidualOptions`, e.g.
+            ``dict(alpha=1.0, beta=0.1, arithmetic='exact')``.
+        **kwargs: Other arguments of :class:`.features.TimmFeatures`: ``out_indices``,
+            ``pretrained``, ``frozen_stages``, ``output_norm``, ``norm_eval``,
+            ``init_cfg``, and all those of timm's model.
+
+    Raises:
+        TypeError: If the model has no argument of a name.
+        ValueError: If there is no such model, its forward pass is not known, it has
+            BatchNorm layers that would train, an argument is out of range, or weights
+            are of another model.
+
+    Source: Dr2Net (CVPR 2024), Eq. 1; timm.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        *args: Any,
+        dual_residual: Optional[dict] = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(model_name, *args, **kwargs)
+        self._check_batch_norms()
+        stages = self._segments(self.family.own_size())[1:]
+        self._init_dual_residual(dual_residual, len(stages), ('last',))
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Feature maps [B, C_i, H_i, W_i] of the ``out_indices``, in their order.
+
+        Args:
+            x: Images [B, 3, H, W].
+
+        Raises:
+            ValueError: If the model does not take images of this shape.
+        """
+        self.check_input(x)
+        first, *stages = self._segments(tuple(x.shape[-2:]))
+        plan = self._plan(x)
+        *features, x = self._run_first(first, x)
+        for number, stage in enumerate(stages):
+            outputs = self._run_segment(number, stage, x, plan)
+            if number < len(stages) - 1:
+                *outputs, x = outputs
+            features += outputs
+        return tuple(features)
+
+    def stage_costs(
+        self, shape: Tuple[int, ...], branch_bytes: int = 4
+    ) -> List[StageCost]:
+        """Memory and work of each stage for images of a shape [B, 3, H, W].
+
+        Args:
+            shape: Shape of the images.
+            branch_bytes: Bytes of a number within a branch, 2 under autocast.
+        """
+        return counted_costs(self, shape, branch_bytes)
+
+    def _check_batch_norms(self) -> None:
+        found = batch_norms(self)
+        if found and not self.norm_eval:
+            raise ValueError(
+                f'{self.model_name} has BatchNorm layers ({found[0]} is the first of '
+                f'{len(found)}), whose running statistics an evaluation in the '
+                'backward pass would change again; pass norm_eval=True, or choose a '
+                'model without them.'
+            )
+
+    def _segments(self, size: Tuple[int, int]) -> List[Segment]:
+        """The forward pass: what is before the dual-residual stages, and these."""
+        return segments(self.family.program(size), self.out_indices)
+
+    def _run_first(self, segment: Segment, x: Tensor) -> Tuple[Tensor, ...]:
+        """Embedding, recomputed in a reversible backward pass."""
+        reversible = self.dual_residual_options.backprop == 'reversible'
+        trained = any(p.requires_grad for p in self._embedding_parameters())
+        if reversible and torch.is_grad_enabled() and (trained or x.requires_grad):
+            return cp.checkpoint(run_layers, segment.tail, x, use_reentrant=False)
+        return run_layers(segment.tail, x)
+
+    def _embedding_parameters(self) -> List[torch.nn.Parameter]:
+        stages = {
+            id(p)
+            for stage in self.family.stages()
+            for module in stage
+            for p in module.parameters()
+        }
+        return [p for p in self.parameters() if id(p) not in stages]
+
+    def _run_segment(
+        self, number: int, segment: Segment, x: Tensor, plan: Optional[Plan]
+    ) -> Tuple[Tensor, ...]:
+        """Features of a stage, then the stream behind it; without that of the last."""
+        branches: List[Branch] = []
+        taps = {}
+        chunk = self.dual_residual_options.chunk
+        for item in segment.body:
+            if isinstance(item, Blocks):
+                for block in item.blocks:
+                    branches += block_branches(
+                        block, x.shape, chunk, item.width, item.arguments
+                    )
+            else:
+                taps[len(branches)] = StageOutput(
+                    'last',
+                    lambda fused, item=item: (item.function(fused),),
+                    item.modules,
+                )
+        last = number == len(self._dual_residual_stages) - 1
+
+        def output(fused: Tensor) -> Tuple[Tensor, ...]:
+            *features, stream = run_layers(segment.tail, fused)
+            return tuple(features) if last else (*features, stream)
+
+        if plan is not None:
+            # A plan leaves out the first branches where they are frozen.
+            plan = [[False] * (len(branches) - len(stored)) + stored for stored in plan]
+        return self._run_stage(
+            number, x, branches, output, modules_of(segment.tail), plan, taps
+        )
+
+    def _plan(self, x: Tensor) -> Optional[Plan]:
+        """Which branches are stored, see ``memory_budget``."""
+        if self.dual_residual_options.memory_budget is None:
+            return None
+        branch_bytes = 2 if AutocastState(x.device).enabled() else 4
+        shape = tuple(x.shape)
+        return self._storage_plan(
+            (shape, branch_bytes), lambda: self.stage_costs(shape, branch_bytes)
+        )

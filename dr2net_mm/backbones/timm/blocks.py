@@ -1,0 +1,68 @@
+"""Which residual branches a block of timm consists of: an open registry.
+
+A block that is not in it runs as one difference branch F(x) = block(x) - x.
+"""
+
+import functools
+from typing import Any, Callable, Dict, List, Sequence, Type, TypeVar, Union
+
+from torch import nn
+
+from dr2net_mm.backbones.branches.layers import DifferenceBranch
+from dr2net_mm.reversible import Branch
+
+Chunk = Union[None, int, str]
+BranchMaker = Callable[..., List[Branch]]
+Maker = TypeVar('Maker', bound=BranchMaker)
+
+#: Branch makers by the exact class of a block: a subclass may compute something else.
+BLOCKS: Dict[Type[nn.Module], BranchMaker] = {}
+
+
+def register_block(*classes: Type[nn.Module]) -> Callable[[Maker], Maker]:
+    """Register what makes the residual branches of blocks of these classes.
+
+    The function is called as ``make(block, shape, chunk, **arguments)`` in every
+    forward pass:
+
+    - ``block``: the block.
+    - ``shape``: shape of the stream, batch first, as timm hands it to the block.
+    - ``chunk``: how many tokens at a time, see ``DualResidualOptions.chunk``.
+    - ``arguments``: what the model hands to its blocks beside the stream.
+
+    It returns the branches in order. Their sum with the identity must be the block:
+    ``x = x + F(x)`` for each branch F in turn.
+
+    Args:
+        classes: Classes of blocks; subclasses are not included.
+    """
+
+    def register(make: Maker) -> Maker:
+        for one in classes:
+            BLOCKS[one] = make
+        return make
+
+    return register
+
+
+def block_branches(
+    block: nn.Module,
+    shape: Sequence[int],
+    chunk: Chunk,
+    width: int,
+    arguments: Dict[str, Any],
+) -> List[Branch]:
+    """Residual branches of a block: its own, or the difference to its input.
+
+    Args:
+        block: A block that keeps the shape of its input.
+        shape: Shape of the stream, batch first.
+        chunk: How many tokens at a time.
+        width: Channels of the stream.
+        arguments: What the model hands to its blocks beside the stream.
+    """
+    make = BLOCKS.get(type(block))
+    if make is not None:
+        return make(block, shape, chunk, **arguments)
+    function = functools.partial(block, **arguments)
+    return [DifferenceBranch(block, function, chunk, shape[1:], width)]

@@ -1,0 +1,137 @@
+"""Memory and work of a backbone's stages, found by a forward pass without data."""
+
+import copy
+import dataclasses
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from dr2net_mm.reversible import Branch, DualResidualStage, StageOutput
+from dr2net_mm.reversible.plan import StageCost
+from dr2net_mm.reversible.stage_output import Taps, check_taps
+
+_STREAM_BYTES = 4
+
+
+class CostedStage:
+    """Stands in for a stage on the meta device, and finds what that would cost.
+
+    Args:
+        backbone: The backbone, whose branches are costed.
+        stage: The stage that it stands for.
+        branch_bytes: Bytes of a number within a branch, 2 under autocast.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, stage: DualResidualStage, branch_bytes: int
+    ) -> None:
+        self.name = stage.name
+        self.options = stage.options
+        self.backbone = backbone
+        self.branch_bytes = branch_bytes
+        self.cost: Optional[StageCost] = None
+
+    def __call__(
+        self,
+        x: Tensor,
+        branches: Sequence[Branch],
+        alpha: float,
+        beta: float,
+        stage_output: Optional[StageOutput] = None,
+        stored: Optional[Sequence[bool]] = None,
+        taps: Optional[Taps] = None,
+    ) -> Tuple[Tensor, ...]:
+        """Outputs of the right shapes; the arguments are those of the stage."""
+        stage_output = stage_output or StageOutput(self.options.fusion)
+        tapped: List[Tensor] = []
+        for tap in check_taps(taps, len(branches), self.name).values():
+            tapped += tap(x.detach())
+        saved = _SavedBytes()
+        with saved:
+            fused = x.detach().requires_grad_()
+            outputs = stage_output(fused)
+        channels = x.shape[-1]
+        # Branches before the first one that a gradient reaches cost nothing.
+        steps = self.backbone._step_costs(
+            branches[_first_trained(branches, x) :],
+            x.numel() // channels,
+            channels,
+            self.branch_bytes,
+        )
+        stream = _STREAM_BYTES * x.numel()
+        made = sum(_STREAM_BYTES * out.numel() for out in (*tapped, *outputs))
+        self.cost = StageCost(
+            stream,
+            outputs=made,
+            steps=steps,
+            finish=stream + saved.total + made,
+            between=saved.total,
+        )
+        return (*tapped, *outputs)
+
+
+def _first_trained(branches: Sequence[Branch], x: Tensor) -> int:
+    """How many of the first branches no gradient passes."""
+    if x.requires_grad:
+        return 0
+    for i, branch in enumerate(branches):
+        if any(parameter.requires_grad for parameter in branch.parameters()):
+            return i
+    return len(branches)
+
+
+class _SavedBytes(torch.autograd.graph.saved_tensors_hooks):
+    """Context that adds up what autograd saves, without parameters."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._seen: set = set()
+        super().__init__(self._pack, lambda tensor: tensor)
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if not isinstance(tensor, nn.Parameter) and storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            self.total += storage.nbytes()
+        return tensor
+
+
+def on_meta(backbone: nn.Module) -> nn.Module:
+    """Copy of a module on the meta device: the same layers, no memory."""
+    memo = {
+        id(tensor): _meta(tensor)
+        for tensor in (*backbone.parameters(), *backbone.buffers())
+    }
+    return copy.deepcopy(backbone, memo)
+
+
+def _meta(tensor: Tensor) -> Tensor:
+    empty = torch.empty_like(tensor, device='meta')
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty
+
+
+def counted_costs(
+    backbone: nn.Module, shape: Sequence[int], branch_bytes: int
+) -> List[StageCost]:
+    """Costs of the stages of a backbone for inputs of a shape.
+
+    Args:
+        backbone: A dual-residual backbone, of which nothing is changed.
+        shape: Shape of its input, batch first.
+        branch_bytes: Bytes of a number within a branch, 2 under autocast.
+    """
+    twin = on_meta(backbone)
+    twin.dual_residual_options = dataclasses.replace(
+        twin.dual_residual_options, memory_budget=None
+    )
+
+    def make(stage: DualResidualStage) -> CostedStage:
+        return CostedStage(twin, stage, branch_bytes)
+
+    with torch.enable_grad(), torch.autocast('cpu', enabled=False):
+        with twin.replaced_stages(make) as stages:
+            twin(torch.empty(tuple(shape), device='meta'))
+    return [stage.cost for stage in stages]

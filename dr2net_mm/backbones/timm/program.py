@@ -1,0 +1,122 @@
+"""The forward pass of a model as a sequence of residual blocks and other layers."""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
+
+from torch import Tensor, nn
+
+from dr2net_mm.reversible.branch import unique_parameters
+
+Function = Callable[[Tensor], Tensor]
+
+
+class Layers(NamedTuple):
+    """Ordinary layers, such as an embedding or a merging of patches.
+
+    Attributes:
+        function: From the stream to the next one, or from images to the first.
+        modules: The modules whose parameters it uses.
+    """
+
+    function: Function
+    modules: Sequence[nn.Module] = ()
+
+
+class Blocks(NamedTuple):
+    """Residual blocks that keep the shape of the stream.
+
+    Attributes:
+        blocks: The blocks, in order.
+        width: Channels of the stream.
+        arguments: What the model hands to its blocks beside the stream; may be filled
+            in by the layers before.
+    """
+
+    blocks: Sequence[nn.Module]
+    width: int
+    arguments: Dict[str, Any] = {}
+
+
+class Feature(NamedTuple):
+    """A feature map that the backbone may return.
+
+    Attributes:
+        index: Its number, in timm's count.
+        function: From the stream to the feature map [B, C, H, W].
+        modules: The modules whose parameters it uses.
+    """
+
+    index: int
+    function: Function
+    modules: Sequence[nn.Module] = ()
+
+
+Item = Union[Layers, Blocks, Feature]
+Program = List[Item]
+
+
+class Segment(NamedTuple):
+    """Items that are evaluated together: those behind the blocks follow the last one.
+
+    Attributes:
+        body: Residual blocks and the features between them; empty at the beginning of
+            a program.
+        tail: Features and ordinary layers.
+    """
+
+    body: List[Item]
+    tail: List[Item]
+
+
+def segments(program: Sequence[Item], wanted: Sequence[int]) -> List[Segment]:
+    """Cut a program into its beginning and its dual-residual stages.
+
+    Blocks between which nothing happens to the stream are in one stage.
+
+    Args:
+        program: The items.
+        wanted: Numbers of the features that are kept; what follows the last one is
+            left out.
+    """
+    result = [Segment([], [])]
+    for item in program:
+        if isinstance(item, Feature) and item.index not in wanted:
+            continue
+        body, tail = result[-1]
+        if not isinstance(item, Blocks):
+            tail.append(item)
+        elif body and all(isinstance(one, Feature) for one in tail):
+            body += [*tail, item]
+            tail.clear()
+        else:
+            result.append(Segment([item], []))
+    while result and not _features(result[-1]):
+        result.pop()
+    tail = result[-1].tail if result else []
+    while tail and not isinstance(tail[-1], Feature):
+        tail.pop()
+    return result
+
+
+def _features(segment: Segment) -> List[Feature]:
+    return [one for one in (*segment.body, *segment.tail) if isinstance(one, Feature)]
+
+
+def run_layers(items: Sequence[Item], x: Tensor) -> Tuple[Tensor, ...]:
+    """Features and ordinary layers in order: the features, then the stream."""
+    features = []
+    for item in items:
+        if isinstance(item, Feature):
+            features.append(item.function(x))
+        else:
+            x = item.function(x)
+    return (*features, x)
+
+
+def modules_of(items: Sequence[Item]) -> List[nn.Module]:
+    """Modules that features and ordinary layers use."""
+    return [module for item in items for module in item.modules]
+
+
+def parameters_of(items: Sequence[Item]) -> List[nn.Parameter]:
+    """Parameters that features and ordinary layers use."""
+    return unique_parameters(modules_of(items))
