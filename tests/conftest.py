@@ -8,6 +8,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import logging  # noqa: E402
+import sys  # noqa: E402
 from typing import Iterator, List  # noqa: E402
 
 import pytest  # noqa: E402
@@ -25,6 +26,15 @@ def pytest_collection_modifyitems(items: list) -> None:
     for item in items:
         if 'cuda' in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def fresh_logger() -> Iterator[None]:
+    """Forget MMEngine's loggers after a test: they hold its captured streams."""
+    yield
+    loggers = sys.modules.get('mmengine.logging')
+    if loggers is not None:
+        loggers.MMLogger._instance_dict.clear()
 
 
 class _Lines(logging.Handler):
