@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.dataset import pseudo_collate
-from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner, load_checkpoint
@@ -14,78 +13,9 @@ from torch.utils.data import DataLoader
 import dr2net_mm.tasks.temporal_detection.models.end_to_end as end_to_end
 from dr2net_mm.backbones import dual_residual_backbones
 from dr2net_mm.engine import Dr2CoefficientHook
+from tests.tasks.temporal_detection.models.end_to_end.toolbox import losses_of
 
 LENGTH = 12
-
-
-class FeatureProbe(BaseModel):
-    """Stands for any localizer: a linear layer on features, kept for the test."""
-
-    def __init__(self, in_channels=16, temporal_length=LENGTH, **kwargs):
-        super().__init__()
-        self.in_channels = in_channels
-        self.temporal_length = temporal_length
-        self.linear = nn.Conv1d(in_channels, 1, 1)
-        self.batches = []
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        features = torch.stack(list(inputs))
-        self.batches.append(features.detach())
-        scores = self.linear(features)
-        if mode == 'tensor':
-            return scores
-        if mode == 'loss':
-            return dict(loss=scores.square().mean())
-        # As mmaction's BMN: only the first video of a batch.
-        return [dict(video_name=data_samples[0].video_name, proposal_list=[])]
-
-
-class OtherMaps(nn.Module):
-    """A backbone that returns what the test wants."""
-
-    def __init__(self, shape, count=1):
-        super().__init__()
-        self.shape, self.count = shape, count
-
-    def forward(self, x):
-        outputs = tuple(torch.zeros(self.shape) for _ in range(self.count))
-        return outputs[0] if self.count == 1 else outputs
-
-
-class BatchNormBackbone(nn.Module):
-    """A backbone with running statistics."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv3d(3, 16, 3, stride=2, padding=1)
-        self.norm = nn.BatchNorm3d(16)
-
-    def forward(self, x):
-        return self.norm(self.conv(x))
-
-
-@pytest.fixture(autouse=True)
-def probes():
-    for module in (FeatureProbe, OtherMaps, BatchNormBackbone):
-        MODELS.register_module(module=module, force=True)
-    yield
-    for name in ('FeatureProbe', 'OtherMaps', 'BatchNormBackbone'):
-        MODELS.module_dict.pop(name)
-
-
-@pytest.fixture
-def build(localizing):
-    def build(localizer=None, seed=0, **changes):
-        torch.manual_seed(seed)
-        localizer = localizer or dict(type='FeatureProbe')
-        return MODELS.build(localizing.model(localizer, **changes))
-
-    return build
-
-
-def losses_of(model, batch):
-    data = model.data_preprocessor(copy.deepcopy(batch), True)
-    return model(**data, mode='loss')
 
 
 def gradients_of(model, batch):
@@ -287,72 +217,6 @@ def test_features_are_float32_under_autocast(build, localizing):
     with torch.autocast('cpu', dtype=torch.bfloat16):
         features = model.extract_feat(torch.randn(1, 3, 16, 16, 16))
     assert features.dtype == torch.float32
-
-
-class TestErrors:
-    """What cannot be right is refused with its value and the remedy."""
-
-    def test_length_of_the_localizer(self, build):
-        with pytest.raises(ValueError, match='temporal_length is 12.*length 8'):
-            build(
-                localizer=dict(type='FeatureProbe', temporal_length=8),
-                temporal_length=12,
-            )
-
-    def test_length_out_of_range(self, build):
-        with pytest.raises(ValueError, match='temporal_length is 0'):
-            build(temporal_length=0)
-
-    def test_channels_of_the_localizer(self, build):
-        model = build(localizer=dict(type='FeatureProbe', in_channels=24))
-        with pytest.raises(ValueError, match='16 channels, but FeatureProbe takes 24'):
-            model(torch.randn(1, 3, 16, 16, 16))
-
-    def test_data_preprocessor_of_the_localizer(self, build):
-        localizer = dict(
-            type='FeatureProbe', data_preprocessor=dict(type='ActionDataPreprocessor')
-        )
-        with pytest.raises(ValueError, match='would never run'):
-            build(localizer=localizer)
-
-    @pytest.mark.parametrize(
-        ('backbone', 'message'),
-        [
-            (dict(shape=(1, 16)), 'return_feat_map=True'),
-            (dict(shape=(1, 16, 8, 2, 2), count=2), 'returns 2 feature maps'),
-        ],
-    )
-    def test_features_of_the_backbone(self, build, backbone, message):
-        model = build(backbone=dict(type='OtherMaps', **backbone))
-        with pytest.raises(ValueError, match=message):
-            model(torch.randn(1, 3, 16, 16, 16))
-
-    @pytest.mark.parametrize('shape', [(2, 2, 3, 16, 16, 16), (2, 3, 16, 16)])
-    def test_shape_of_the_frames(self, build, shape):
-        with pytest.raises(ValueError, match='one clip of one crop'):
-            build()(torch.randn(shape))
-
-    def test_frames_that_nothing_normalised(self, build, localizing):
-        model = build(data_preprocessor=None)
-        with pytest.raises(ValueError, match=r'uint8.*ActionDataPreprocessor'):
-            losses_of(model, localizing.batch())
-
-    def test_videos_of_different_lengths(self, build, localizing):
-        batch = localizing.batch()
-        batch['inputs'][1] = localizing.video(1, frames=14)
-        with pytest.raises(ValueError, match=r'1, 3, 14.*same number of frames'):
-            losses_of(build(), batch)
-
-    def test_samples_that_do_not_fit_the_videos(self, build, localizing):
-        clips = torch.randn(2, 3, 16, 16, 16)
-        samples = localizing.batch(1)['data_samples']
-        for mode, given in (('loss', samples), ('predict', None)):
-            with pytest.raises(ValueError, match='2 videos and [01] data samples'):
-                build()(clips, given, mode=mode)
-
-    def test_unknown_mode(self, build):
-        with pytest.raises(RuntimeError, match="mode is 'train'"):
-            build()(torch.randn(1, 3, 16, 16, 16), mode='train')
 
 
 def test_the_coefficient_hook_moves_the_backbone_in_a_run(localizing, tmp_path):
