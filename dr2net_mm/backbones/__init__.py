@@ -11,8 +11,14 @@ from .base.dual_residual import (
     DualResidualState,
     dual_residual_backbones,
 )
+from .necks import SimpleFeaturePyramid
 
-__all__ = ['DualResidualBackbone', 'DualResidualState', 'dual_residual_backbones']
+__all__ = [
+    'DualResidualBackbone',
+    'DualResidualState',
+    'SimpleFeaturePyramid',
+    'dual_residual_backbones',
+]
 
 if usable('mmdet.models'):
     from .swin.swin import Dr2SwinTransformer  # noqa: F401

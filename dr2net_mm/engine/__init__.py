@@ -9,12 +9,14 @@ from .hooks import (
     ReversibilityHook,
     SafeCheckpointHook,
 )
+from .optimizers import LayerDecayOptimWrapperConstructor
 from .runner import ResumableEpochLoop, ResumableIterLoop
 
 __all__ = [
     'ActivationCheckpointHook',
     'Dr2CoefficientHook',
     'FiniteLossHook',
+    'LayerDecayOptimWrapperConstructor',
     'PreemptionHook',
     'ResumableEarlyStoppingHook',
     'ResumableEpochLoop',
