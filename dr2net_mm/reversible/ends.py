@@ -76,12 +76,12 @@ class Layers:
         tape = self.tape
         rng = RngState(tape.x.device)
         # Unlike a branch, nothing is reconstructed from it: no graph, less memory.
-        with tape.autocast.replayed():
+        with tape.autocast.replayed(), torch.set_grad_enabled(self.stage_output.graph):
             outputs = self.stage_output(
                 self.stage_output.fuse(self.arithmetic, tape.x, tape.y)
             )
         self.rng = None if rng.unchanged() else rng
-        return outputs
+        return tuple(output.detach() for output in outputs)
 
     def backward(
         self, grads: Sequence[Optional[Tensor]], needs_streams: bool

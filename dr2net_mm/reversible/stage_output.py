@@ -24,6 +24,9 @@ class StageOutput:
         function: From the fused stream to a tuple of outputs; None for the fused
             stream itself.
         modules: The modules whose parameters ``function`` uses.
+        graph: Whether the forward pass evaluates ``function`` with gradients enabled,
+            as the backward pass does, and drops the graph. Some kernels give other
+            bits without, such as attention with a learned bias.
     """
 
     def __init__(
@@ -31,8 +34,10 @@ class StageOutput:
         fusion: str,
         function: Optional[OutputFunction] = None,
         modules: Sequence[nn.Module] = (),
+        graph: bool = False,
     ) -> None:
         self.fusion = fusion
+        self.graph = graph
         self.function = function
         self.modules = modules
 

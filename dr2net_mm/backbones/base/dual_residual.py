@@ -226,10 +226,11 @@ class DualResidualBackbone:
         output_modules: Sequence[nn.Module],
         plan: Optional[Plan] = None,
         taps: Optional[Taps] = None,
+        graph: bool = False,
     ) -> Sequence[Tensor]:
         """Run a stage and return what ``stage_output`` makes of its fused streams.
 
-        The outputs of ``taps`` come first.
+        The outputs of ``taps`` come first; ``graph`` is that of ``StageOutput``.
 
         Raises:
             UnsupportedWrapperError: If a wrapper of the model spoils the gradients.
@@ -241,7 +242,7 @@ class DualResidualBackbone:
             self.alpha,
             self.beta,
             StageOutput(
-                self.dual_residual_options.fusion, stage_output, output_modules
+                self.dual_residual_options.fusion, stage_output, output_modules, graph
             ),
             None if plan is None else plan[stage],
             taps,

@@ -70,14 +70,18 @@ class LayersBranch(TokenBranch):
         return self._cost
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
-        out = x
+        samples = x
         if self.sample is not None and piece.index is not None:
-            out = x.view(-1, *self.sample)
+            samples = x.view(-1, *self.sample)
+        out = self.function(samples).reshape(x.shape)
+        return scale_tokens(out, drop_mask, piece)
+
+    def function(self, x: Tensor) -> Tensor:
+        """F without drop path, on tokens [..., C] or samples."""
+        out = x
         for layer in self.layers:
             out = layer(out)
-        if self.gamma is not None:
-            out = self.gamma * out
-        return scale_tokens(out.reshape(x.shape), drop_mask, piece)
+        return out if self.gamma is None else self.gamma * out
 
 
 class DifferenceBranch(LayersBranch):
@@ -109,8 +113,29 @@ class DifferenceBranch(LayersBranch):
             (function,), nn.Identity(), chunk, sample, modules=(block,), cost=cost
         )
 
-    def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
-        return super().__call__(x, piece, drop_mask) - x
+    def function(self, x: Tensor) -> Tensor:
+        """block(x) - x."""
+        return super().function(x) - x
+
+
+def channels_last(branch: LayersBranch) -> LayersBranch:
+    """The branch of a stream [B, H, W, C] that another one of [B, C, H, W] makes."""
+    channels, height, width = branch.sample
+    whole = functools.partial(_through_maps, branch)
+    wrapped = LayersBranch(
+        (whole,),
+        branch.drop_path,
+        branch.chunk,
+        (height, width, channels),
+        modules=branch.modules,
+    )
+    rows = (channels * height, height * width)
+    wrapped.set_cost(per_row(branch.cost(width), *rows))
+    return wrapped
+
+
+def _through_maps(branch: LayersBranch, x: Tensor) -> Tensor:
+    return branch.function(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def _module_of(layer: Layer) -> Optional[nn.Module]:

@@ -43,15 +43,19 @@ class WindowContext(NamedTuple):
     region: Optional[Tensor]
 
 
-def _axis(size: int, window: int, shift: int) -> Tuple[Tensor, Tensor]:
+def _axis(
+    size: int, window: int, shift: int, shift_first: bool
+) -> Tuple[Tensor, Tensor]:
     """Source (-1 for padding) and region of each place along one axis.
 
     The axis is padded at its end to a multiple of the window, then rolled by the
-    shift.
+    shift; or first rolled, then padded.
     """
     padded = -(-size // window) * window
     place = torch.arange(padded)
     source = (place + shift) % padded
+    if shift_first:
+        source = torch.where(place < size, (place + shift) % size, size)
     region = (place >= padded - window).long() + (place >= padded - shift).long()
     if not shift:
         region.zero_()
@@ -60,7 +64,10 @@ def _axis(size: int, window: int, shift: int) -> Tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=64)
 def window_layout(
-    size: Tuple[int, ...], window: Tuple[int, ...], shift: Tuple[int, ...]
+    size: Tuple[int, ...],
+    window: Tuple[int, ...],
+    shift: Tuple[int, ...],
+    shift_first: bool = False,
 ) -> WindowLayout:
     """Layout of the windows of a grid, on the CPU.
 
@@ -68,8 +75,10 @@ def window_layout(
         size: Tokens along each axis, e.g. (H, W).
         window: Window along each axis.
         shift: Shift along each axis, 0 or more and less than the window.
+        shift_first: Whether the grid is padded after the shift, as timm does, and not
+            before it.
     """
-    axes = [_axis(*axis) for axis in zip(size, window, shift)]
+    axes = [_axis(*axis, shift_first) for axis in zip(size, window, shift)]
     index = torch.zeros((), dtype=torch.int64)
     valid = torch.ones((), dtype=torch.bool)
     region = torch.zeros((), dtype=torch.int64)
@@ -111,6 +120,7 @@ def window_pieces(
     shift: Tuple[int, ...],
     windows_per_piece: Optional[int],
     device: torch.device,
+    shift_first: bool = False,
 ) -> Tuple[Piece, ...]:
     """Pieces of whole windows, over all samples of a batch, on a device.
 
@@ -124,10 +134,11 @@ def window_pieces(
         shift: Shift along each axis.
         windows_per_piece: Most windows of a piece; None for no limit.
         device: Where the index tensors are wanted.
+        shift_first: Whether the grid is padded after the shift.
     """
     # Cached tensors must be ordinary ones even if made under inference mode.
     with torch.inference_mode(False):
-        layout = window_layout(size, window, shift)
+        layout = window_layout(size, window, shift, shift_first)
         tokens = 1
         for length in size:
             tokens *= length

@@ -12,12 +12,13 @@ from dr2net_mm.reversible import Branch, StageOutput
 from dr2net_mm.reversible.plan import Plan, StageCost
 from dr2net_mm.reversible.replay import AutocastState
 
-from .blocks import block_branches
+from .blocks import branches_of
 from .costs import counted_costs
 from .features import TimmFeatures
 from .model import batch_norms
 from .program import (
     Blocks,
+    Layers,
     Segment,
     modules_of,
     run_layers,
@@ -138,10 +139,8 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
         chunk = self.dual_residual_options.chunk
         for item in segment.body:
             if isinstance(item, Blocks):
-                for block in item.blocks:
-                    branches += block_branches(
-                        block, x.shape, chunk, item.width, item.arguments
-                    )
+                for found in branches_of(item, x.shape, chunk):
+                    branches += found
             else:
                 taps[len(branches)] = StageOutput(
                     'last',
@@ -158,7 +157,15 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
             # A plan leaves out the first branches where they are frozen.
             plan = [[False] * (len(branches) - len(stored)) + stored for stored in plan]
         return self._run_stage(
-            number, x, branches, output, modules_of(segment.tail), plan, taps
+            number,
+            x,
+            branches,
+            output,
+            modules_of(segment.tail),
+            plan,
+            taps,
+            # There may be blocks with attention among the layers.
+            graph=any(isinstance(item, Layers) for item in segment.tail),
         )
 
     def _plan(self, x: Tensor) -> Optional[Plan]:

@@ -8,8 +8,10 @@ from typing import Any, Callable, Dict, List, Sequence, Type, TypeVar, Union
 
 from torch import nn
 
-from dr2net_mm.backbones.branches.layers import DifferenceBranch
+from dr2net_mm.backbones.branches.layers import DifferenceBranch, channels_last
 from dr2net_mm.reversible import Branch
+
+from .program import Blocks
 
 Chunk = Union[None, int, str]
 BranchMaker = Callable[..., List[Branch]]
@@ -43,6 +45,25 @@ def register_block(*classes: Type[nn.Module]) -> Callable[[Maker], Maker]:
         return make
 
     return register
+
+
+def branches_of(item: Blocks, shape: Sequence[int], chunk: Chunk) -> List[List[Branch]]:
+    """Residual branches of each of some blocks, on a stream of a shape.
+
+    Args:
+        item: The blocks.
+        shape: Shape of the stream, batch first.
+        chunk: How many tokens at a time.
+    """
+    if item.channels_last:
+        shape = (shape[0], shape[-1], *shape[1:-1])
+    found = [
+        block_branches(block, shape, chunk, item.width, item.arguments)
+        for block in item.blocks
+    ]
+    if item.channels_last:
+        found = [[channels_last(one) for one in branches] for branches in found]
+    return found
 
 
 def block_branches(

@@ -1,6 +1,8 @@
 """How the models of a family run: the base class and the registry."""
 
-from typing import Callable, Dict, List, Sequence, Tuple, Type, TypeVar
+import functools
+import inspect
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ class Family:
     Args:
         model: The timm model.
         output_norm: Whether the model's last norm is applied to the features.
+        img_size: Size of images that the model was built for, where it was given.
     """
 
     #: Name of the list of blocks or stages, one for each feature map.
@@ -24,9 +27,15 @@ class Family:
     #: Modules of the conventional model that are checkpointed block by block.
     block_lists: Sequence[str] = ('blocks',)
 
-    def __init__(self, model: nn.Module, output_norm: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        output_norm: bool,
+        img_size: Union[None, int, Sequence[int]] = None,
+    ) -> None:
         self.model = model
         self.output_norm = output_norm
+        self.img_size = img_size
 
     def program(self, size: Size) -> Program:
         """The forward pass for images of a size (H, W)."""
@@ -40,21 +49,20 @@ class Family:
         """
         check_patches(self.model, size)
 
-    @property
-    def isotropic(self) -> bool:
-        """Whether there is a feature map behind each block, all of one size."""
-        return False
-
     def feature_count(self) -> int:
         """How many feature maps timm's model has."""
         return len(getattr(self.model, self.container))
 
+    def default_indices(self) -> Sequence[int]:
+        """Numbers of the feature maps that are returned where none are asked for."""
+        return range(self.feature_count())
+
     def own_size(self) -> Size:
         """Size (H, W) of the images that the model is built for."""
         size = getattr(getattr(self.model, 'patch_embed', None), 'img_size', None)
-        if size is None:
-            size = self.model.pretrained_cfg['input_size'][-2:]
-        return tuple(size)
+        published = getattr(self.model, 'pretrained_cfg', None) or {}
+        size = size or self.img_size or published.get('input_size', (3, 224, 224))[1:]
+        return (size, size) if isinstance(size, int) else tuple(size)
 
     def stages(self) -> List[Sequence[nn.Module]]:
         """Modules of each feature map, for ``frozen_stages``."""
@@ -96,9 +104,11 @@ class IsotropicFamily(Family):
     The stream is what timm hands to its blocks: tokens [B, N, C].
     """
 
-    @property
-    def isotropic(self) -> bool:
-        return True
+    #: Tokens in front of those of the patches; None for the model's own number.
+    prefix_tokens: Optional[int] = None
+
+    def default_indices(self) -> Sequence[int]:
+        return [self.feature_count() - 1]
 
     def embed(self, x: Tensor, arguments: dict) -> Tensor:
         """Tokens [B, N, C] of images [B, 3, H, W].
@@ -135,17 +145,136 @@ class IsotropicFamily(Family):
         """Feature map [B, C, H, W] of tokens, without prefix tokens."""
         for norm in norms:
             x = norm(x)
-        x = x[:, getattr(self.model, 'num_prefix_tokens', 0) :]
+        prefix = self.prefix_tokens
+        if prefix is None:
+            prefix = getattr(self.model, 'num_prefix_tokens', 0)
+        x = x[:, prefix:]
         return x.reshape(x.shape[0], *grid, -1).permute(0, 3, 1, 2).contiguous()
 
 
-def check_patches(model: nn.Module, size: Size) -> None:
+class HierarchicalFamily(Family):
+    """Models of stages, with a feature map behind each.
+
+    The stream of a stage is what timm hands to its blocks. A subclass says how it comes
+    about and how a feature map is made of it.
+    """
+
+    container = 'stages'
+    #: Number of feature maps before the first stage.
+    first_feature = 0
+    #: Whether streams are [B, H, W, C] though the model's layers take [B, C, H, W].
+    channels_last = False
+
+    def feature_count(self) -> int:
+        return super().feature_count() + self.first_feature
+
+    def default_indices(self) -> Sequence[int]:
+        return range(self.first_feature, self.feature_count())
+
+    def embed(self, x: Tensor) -> Tensor:
+        """What the first stage takes, from images [B, 3, H, W]."""
+        return self.model.stem(x)
+
+    def first_items(self) -> Program:
+        """Layers and features before the first stage."""
+        items: Program = [Layers(self._to_stream(self.embed))]
+        if self.first_feature:
+            items.append(Feature(0, _same))
+        return items
+
+    def before_blocks(self, stage: nn.Module) -> List[Layers]:
+        """Ordinary layers of a stage before its blocks."""
+        layer = getattr(stage, 'downsample', None)
+        if isinstance(layer, nn.Identity):
+            return []
+        if self.channels_last:
+            function = self._to_stream(functools.partial(_on_maps, layer))
+            return [Layers(function, [layer])]
+        return [Layers(layer, [layer])]
+
+    def _to_stream(self, layer: Callable[[Tensor], Tensor]) -> Callable:
+        """A layer whose maps become a stream."""
+        if not self.channels_last:
+            return layer
+        return functools.partial(_in_channels_last, layer)
+
+    def stage_items(self, stage: nn.Module, number: int) -> Program:
+        """Layers and blocks of a stage."""
+        width = self.model.feature_info[number + self.first_feature]['num_chs']
+        blocks = Blocks(list(stage.blocks), width, {}, self.channels_last)
+        return [*self.before_blocks(stage), blocks]
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Feature map [B, C, H, W] of what the stage returns in timm."""
+        return x
+
+    def program(self, size: Size) -> Program:
+        """Embedding and stages, a feature behind each stage."""
+        items = self.first_items()
+        stages = getattr(self.model, self.container)
+        for number, stage in enumerate(stages):
+            items += self.stage_items(stage, number)
+            index = number + self.first_feature
+            last = number == self.last_stage
+            norms = self.output_norms() if self.output_norm and last else []
+            items.append(
+                Feature(index, functools.partial(self._normed_map, norms), norms)
+            )
+        return items
+
+    @functools.cached_property
+    def last_stage(self) -> int:
+        """Number of the stage behind which the model has its norm."""
+        return len(self.model.feature_info) - self.first_feature - 1
+
+    def _normed_map(self, norms: Sequence[nn.Module], x: Tensor) -> Tensor:
+        if self.channels_last:
+            x = x.permute(0, 3, 1, 2)
+        for norm in norms:
+            x = norm(x)
+        return self.feature_map(x)
+
+
+def _on_maps(layer: nn.Module, x: Tensor) -> Tensor:
+    return layer(x.permute(0, 3, 1, 2))
+
+
+def _in_channels_last(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return layer(x).permute(0, 2, 3, 1)
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def check_own_size(family: Family, size: Size) -> None:
+    """Check that images have the size that a model is built for.
+
+    Raises:
+        ValueError: If they have another one.
+    """
+    own = family.own_size()
+    if tuple(size) != own:
+        raise ValueError(
+            f'{type(family.model).__name__} is built for images of {own[0]}x{own[1]}, '
+            f'got {size[0]}x{size[1]}: {remedy(family.model, size)}'
+        )
+
+
+def check_patches(
+    model: nn.Module, size: Size, patches: Optional[nn.Module] = None
+) -> None:
     """Check a size of images against that of a timm ``PatchEmbed``.
+
+    Args:
+        model: The timm model.
+        size: Height and width.
+        patches: The patch embedding; by default ``model.patch_embed``.
 
     Raises:
         ValueError: If the patches do not fit it.
     """
-    patches = getattr(model, 'patch_embed', None)
+    patches = patches or getattr(model, 'patch_embed', None)
     own = getattr(patches, 'img_size', None)
     step = getattr(patches, 'patch_size', None)
     if own is None or step is None:
@@ -160,22 +289,15 @@ def check_patches(model: nn.Module, size: Size) -> None:
     if not padded and any(length % part for length, part in zip(size, step)):
         raise ValueError(
             f'{name} cuts images into patches of {step[0]}x{step[1]}, got '
-            f'{size[0]}x{size[1]}; resize or pad them to a multiple'
-            + (
-                ', or pass dynamic_img_pad=True.'
-                if hasattr(model, 'dynamic_img_size')
-                else '.'
-            )
+            f'{size[0]}x{size[1]}; resize or pad them to a multiple' + '.'
         )
 
 
 def remedy(model: nn.Module, size: Size) -> str:
     """Which argument of a model lets it take images of another size."""
-    other = f'img_size=({size[0]}, {size[1]})'
-    if hasattr(model, 'dynamic_img_size'):
-        return f'pass dynamic_img_size=True, or {other}.'
-    if hasattr(model.patch_embed, 'set_input_size') and hasattr(
-        model, 'set_input_size'
-    ):
-        return f'pass strict_img_size=False, or {other}.'
-    return f'pass {other}, or resize them.'
+    known = inspect.signature(type(model).__init__).parameters
+    fixed = f'img_size=({size[0]}, {size[1]})'
+    for name, value in (('dynamic_img_size', True), ('strict_img_size', False)):
+        if name in known:
+            return f'pass {name}={value}, or {fixed}.'
+    return f'pass {fixed}, or resize them.'

@@ -29,7 +29,7 @@ class TimmFeatures(BaseModule):
         model_name: timm's name, e.g. ``'vit_small_patch14_dinov2'``.
         out_indices: Which feature maps, as timm counts them: blocks of models of one
             width, stages of others, from the end where negative; a number for the last
-            ones, None for the last one of blocks and for all of stages.
+            ones, None for that of the last block, or of every stage.
         pretrained: Weights to begin with: True for timm's own, from the network; a
             file (pth, safetensors) or an address of a checkpoint.
         frozen_stages: Number of blocks or stages to freeze, with the embedding; 0
@@ -66,13 +66,13 @@ class TimmFeatures(BaseModule):
                 'the feature maps; leave it out.'
             )
         model = build_model(model_name, pretrained is True, model_args)
-        family = family_of(model_name, model, output_norm)
+        family = family_of(model_name, model, output_norm, model_args.get('img_size'))
         self.model_name = model_name
         self.family = family
         self._known = set(model.state_dict())
         count = family.feature_count()
         if out_indices is None:
-            out_indices = 1 if family.isotropic else count
+            out_indices = family.default_indices()
         self.out_indices = taken_indices(model_name, count, out_indices)
         self.out_channels: List[int] = feature_info(model, 'num_chs', self.out_indices)
         self.out_strides: List[int] = feature_info(model, 'reduction', self.out_indices)
@@ -81,7 +81,7 @@ class TimmFeatures(BaseModule):
         self.output_norm = output_norm
         self.norm_eval = norm_eval
         self.frozen_stages = frozen_stages
-        self._check_frozen(count)
+        self._check_frozen(len(family.stages()))
         if isinstance(pretrained, str):
             self.load_pretrained(pretrained)
         self._freeze()

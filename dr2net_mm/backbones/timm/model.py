@@ -59,7 +59,9 @@ def check_name(name: str) -> None:
     raise ValueError(f'timm {timm.__version__} has no model {name!r}; {hint}.')
 
 
-def family_of(name: str, model: nn.Module, output_norm: bool) -> Family:
+def family_of(
+    name: str, model: nn.Module, output_norm: bool, img_size: Any = None
+) -> Family:
     """The family of a model, by its exact class.
 
     Raises:
@@ -69,7 +71,7 @@ def family_of(name: str, model: nn.Module, output_norm: bool) -> Family:
 
     found = FAMILIES.get(type(model))
     if found is not None:
-        return found(model, output_norm)
+        return found(model, output_norm, img_size)
     parents = [one for one in type(model).__mro__[1:] if one in FAMILIES]
     why = ''
     if parents:

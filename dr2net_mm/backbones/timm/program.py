@@ -29,11 +29,15 @@ class Blocks(NamedTuple):
         width: Channels of the stream.
         arguments: What the model hands to its blocks beside the stream; may be filled
             in by the layers before.
+        channels_last: Whether the stream is [B, H, W, C] though the blocks take
+            [B, C, H, W]: they see the same numbers in memory as in timm, where such
+            maps have channels last in memory.
     """
 
     blocks: Sequence[nn.Module]
     width: int
     arguments: Dict[str, Any] = {}
+    channels_last: bool = False
 
 
 class Feature(NamedTuple):

@@ -3,4 +3,20 @@
 Importing this package fills the registries of blocks and of families.
 """
 
-from . import beit, eva, vit  # noqa: F401
+from . import (  # noqa: F401
+    beit,
+    bit,
+    cait,
+    convnext,
+    eva,
+    focalnet,
+    hiera,
+    maxvit,
+    metaformer,
+    mixer,
+    mvit,
+    pvt,
+    swin,
+    twins,
+    vit,
+)
