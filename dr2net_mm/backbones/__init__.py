@@ -38,5 +38,6 @@ if usable('mmaction.models'):
 
 if usable('timm.models'):
     from .timm.backbone import Dr2TimmBackbone  # noqa: F401
+    from .timm.conventional import ConventionalTimmBackbone  # noqa: F401
 
-    __all__ += ['Dr2TimmBackbone']
+    __all__ += ['ConventionalTimmBackbone', 'Dr2TimmBackbone']
