@@ -1,7 +1,9 @@
 """Cures for known breakages of the MM stack, and the check of its versions.
 
-:func:`apply` runs at ``import dr2net_mm``. Every cure is bounded to the versions that
-need it, does nothing elsewhere, and names the upstream report in its docstring.
+:func:`apply` runs at ``import dr2net_mm`` and holds only what importing needs;
+:func:`dr2net_mm.launch.prepare_mmengine` changes how MMEngine saves and loads. Every
+cure is bounded to the versions that need it, does nothing elsewhere, and names the
+upstream report in its docstring.
 """
 
 import importlib.metadata
@@ -13,7 +15,6 @@ import warnings
 from importlib.util import find_spec
 from typing import Any, Dict, List, Optional
 
-from .checkpoints.pickle_allowlist import history_buffer_method
 from .optional_imports import module_folder
 from .version import (
     CORE_REQUIREMENTS,
@@ -145,37 +146,6 @@ def provide_importlib_metadata() -> bool:
     return True
 
 
-def allow_checkpoint_classes() -> bool:
-    """Let ``torch.load(weights_only=True)`` read the checkpoints MMEngine writes.
-
-    torch 2.6 made ``weights_only=True`` the default and MMEngine (up to 0.10.7) relies
-    on the default, so resuming dies on the ``HistoryBuffer`` of its message hub
-    (mmengine#1655). Only the classes that MMEngine itself stores are allowed.
-    """
-    import numpy as np
-    import torch
-    from mmengine.logging import HistoryBuffer
-    from mmengine.utils import digit_version
-
-    if digit_version(torch.__version__) < digit_version('2.6.0'):
-        return False
-    scalar_types = (np.float64, np.float32, np.int64, np.int32, np.bool_)
-    # numpy 1.26 keeps these under numpy.core, and pickles of numpy 2 name numpy._core.
-    multiarray = np.core.multiarray
-    functions = (multiarray._reconstruct, multiarray.scalar)
-    torch.serialization.add_safe_globals(
-        [HistoryBuffer, np.ndarray, np.dtype]
-        + [type(np.dtype(scalar)) for scalar in scalar_types]
-        + [
-            (function, f'numpy.{core}.multiarray.{function.__name__}')
-            for function in functions
-            for core in ('core', '_core')
-        ]
-        + [(history_buffer_method, 'builtins.getattr')]
-    )
-    return True
-
-
 def define_missing_torchvision_operators() -> bool:
     """Let torchvision (and timm) be imported when its compiled operators cannot load.
 
@@ -203,35 +173,6 @@ def define_missing_torchvision_operators() -> bool:
     return False
 
 
-def write_local_files_atomically() -> bool:
-    """Make MMEngine replace a file only when its new content is wholly written.
-
-    ``CheckpointHook`` writes a checkpoint in place, so that a run that is killed or
-    meets a full disk leaves half of one for ``--resume``. See
-    :class:`dr2net_mm.checkpoints.atomic_write.AtomicLocalBackend`.
-    """
-    from .checkpoints.atomic_write import register_atomic_backend
-
-    return register_atomic_backend()
-
-
-def save_sharded_optimizers() -> bool:
-    """Let runs with MMEngine's ``ZeroRedundancyOptimizer`` save (MMEngine PR #551)."""
-    from .checkpoints.sharded_optimizer import consolidate_before_saving
-
-    return consolidate_before_saving()
-
-
-def load_checkpoints_without_code() -> bool:
-    """Let no loader of MMEngine run code that a checkpoint names.
-
-    Before torch 2.6 every one does, and that of URLs still does.
-    """
-    from .checkpoints.safe_load import secure_mmengine
-
-    return secure_mmengine()
-
-
 def silence_pkg_resources() -> bool:
     """Hide a warning that setuptools 67.5 to 81 give when MMEngine looks up a path.
 
@@ -248,10 +189,6 @@ def apply() -> Dict[str, bool]:
         provide_importlib_metadata,
         provide_missing_drn,
         define_missing_torchvision_operators,
-        allow_checkpoint_classes,
-        load_checkpoints_without_code,
-        write_local_files_atomically,
-        save_sharded_optimizers,
         silence_pkg_resources,
     )
     return {cure.__name__: cure() for cure in cures}

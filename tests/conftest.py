@@ -14,6 +14,9 @@ from typing import Iterator, List  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+# Tests save and load as tools/train.py does.
+import dr2net_mm.launch.safe  # noqa: E402, F401
+
 # Fixtures that several folders share.
 pytest_plugins = ['tests.fixtures.videomae']
 

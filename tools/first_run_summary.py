@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from dr2net_mm.cli.analysis_arguments import OneLineParser, format_table, run_command
+from dr2net_mm.cli.command import OneLineParser, run_command
+from dr2net_mm.cli.output import format_table
 from dr2net_mm.first_runs.finished_training import Training, find_training
 
 MEGABYTE = 2**20

@@ -15,12 +15,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from dr2net_mm.cli.analysis_arguments import (
-    OneLineParser,
-    format_table,
-    run_command,
-    write_json,
-)
+from dr2net_mm.cli.command import OneLineParser, run_command
+from dr2net_mm.cli.output import format_table, write_json
 from dr2net_mm.first_runs.finished_training import (
     Training,
     draw_training,

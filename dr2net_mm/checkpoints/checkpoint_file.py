@@ -1,22 +1,65 @@
 """Reading the weights of other projects' checkpoint files, and writing ours."""
 
 import argparse
+import os
 import pickle
+import zipfile
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.config_checks import check_checkpoint_file
+from dr2net_mm.rank import launcher_rank
 
-from .atomic_write import atomic_open
 from .safe_load import UnsafeCheckpointError, load, name_refused
 
 # Where training scripts keep the weights within a checkpoint.
 _NESTED = ('state_dict', 'model', 'module')
+
+
+def is_local(path: str) -> bool:
+    """Whether a path names a file of this machine rather than a URL or a scheme."""
+    return '://' not in path and not path.startswith('s3:')
+
+
+def check_checkpoint_file(path: str, key: str) -> None:
+    """Raise :class:`UserError` if a local checkpoint is missing or damaged.
+
+    torch writes a zip archive, whose index is at the end, or before 1.6 a pickle. It
+    does not look at the archive's checksums when it loads, so they are compared here,
+    by rank 0.
+    """
+    if not is_local(path):
+        return
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise UserError(f'checkpoint {path!r} ({key}) does not exist')
+    with open(path, 'rb') as file:
+        head = file.read(2)
+    if head == b'PK' and not zipfile.is_zipfile(path):
+        raise UserError(
+            f'checkpoint {path!r} ({key}) is truncated: copy or download it again'
+        )
+    damaged = _damaged_entry(path) if head == b'PK' and launcher_rank() == 0 else None
+    if damaged is not None:
+        raise UserError(
+            f'checkpoint {path!r} ({key}) is damaged: the checksum of its entry '
+            f'{damaged!r} is wrong; copy or download it again, or take another one'
+        )
+    if head != b'PK' and head[:1] != b'\x80':
+        raise UserError(f'checkpoint {path!r} ({key}) is not a PyTorch checkpoint')
+
+
+def _damaged_entry(path: str) -> Optional[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
+        return str(error)
 
 
 def read_weights(path: str) -> Dict[str, Tensor]:

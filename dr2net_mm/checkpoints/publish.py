@@ -10,10 +10,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 import torch
 from torch import Tensor
 
+from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.errors import UserError
 from dr2net_mm.version import __version__
 
-from .atomic_write import atomic_open
 from .checkpoint_file import plain_values, read_checkpoint
 from .coefficients import coefficients_of
 from .safe_load import load

@@ -10,12 +10,14 @@ import os
 import pickle
 import re
 import types
-from typing import IO, Any, Dict, Sequence, Union
+from typing import IO, Any, Dict, List, Sequence, Tuple, Union
 from urllib.parse import urlparse
 
 import torch
 
 from dr2net_mm.errors import UserError
+
+from .pickle_allowlist import mmengine_globals
 
 TRUST_VARIABLE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -45,7 +47,10 @@ def load(
     if os.environ.get(TRUST_VARIABLE, '0').lower() in ('1', 'y', 'yes', 'true'):
         return torch.load(source, map_location=map_location, weights_only=False)
     if TORCH_REFUSES:
-        with torch.serialization.safe_globals(list(more_classes)):
+        known = torch.serialization.get_safe_globals()
+        # At its end the context takes away what it was given, even if known before.
+        added = [entry for entry in _mmengine_entries() if entry not in known]
+        with torch.serialization.safe_globals([*more_classes, *added]):
             return torch.load(source, map_location=map_location, weights_only=True)
     return load_restricted(source, map_location, more_classes)
 
@@ -83,7 +88,7 @@ def name_refused(error: pickle.UnpicklingError, source: str) -> UnsafeCheckpoint
     )
 
 
-def secure_mmengine() -> bool:
+def secure_mmengine() -> None:
     """Let every checkpoint loader of MMEngine load without running code.
 
     MMEngine calls ``torch.load`` without ``weights_only``: that ran any code before
@@ -94,9 +99,24 @@ def secure_mmengine() -> bool:
 
     CheckpointLoader.register_scheme('', loader=load_from_local, force=True)
     checkpoint.load_url = load_url
-    if not TORCH_REFUSES:
+    if TORCH_REFUSES:
+        allow_mmengine_classes()
+    else:
         checkpoint.torch = _TorchThatRefuses('torch')
-    return True
+
+
+def allow_mmengine_classes() -> None:
+    """Let ``torch.load(weights_only=True)`` read the checkpoints that MMEngine writes.
+
+    torch 2.6 made ``weights_only=True`` the default. MMEngine up to 0.10.7 relies on
+    the default, so resuming failed on the ``HistoryBuffer`` of its message hub
+    (mmengine#1655).
+    """
+    torch.serialization.add_safe_globals(_mmengine_entries())
+
+
+def _mmengine_entries() -> List[Tuple[Any, str]]:
+    return [(value, name) for name, value in mmengine_globals().items()]
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
@@ -162,24 +182,14 @@ def _allowed_globals(more_classes: Sequence[type]) -> Dict[str, Any]:
     """Functions and classes by the names that a pickle calls them by."""
     import _codecs
 
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
     from torch._weights_only_unpickler import _get_allowed_globals
-
-    from dr2net_mm.checkpoints.pickle_allowlist import history_buffer_method
 
     # Values of tensors, and plain containers that pickle calls by name.
     allowed = dict(_get_allowed_globals())
     for value in (set, frozenset, complex, bytearray, *more_classes):
         allowed[f'{value.__module__}.{value.__qualname__}'] = value
     allowed['_codecs.encode'] = _codecs.encode
-    allowed['builtins.getattr'] = history_buffer_method
-    allowed['mmengine.logging.history_buffer.HistoryBuffer'] = HistoryBuffer
-    allowed['numpy.ndarray'], allowed['numpy.dtype'] = np.ndarray, np.dtype
-    multiarray = np.core.multiarray
-    for core in ('core', '_core'):
-        for function in (multiarray._reconstruct, multiarray.scalar):
-            allowed[f'numpy.{core}.multiarray.{function.__name__}'] = function
+    allowed.update(mmengine_globals())
     return allowed
 
 

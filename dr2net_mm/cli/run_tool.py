@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Callable, Iterator, Optional, Tuple
 
 from dr2net_mm.errors import DataFileError, StoppedBySignal, UserError
-from dr2net_mm.launch.rank import launcher_rank
+from dr2net_mm.rank import launcher_rank
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130

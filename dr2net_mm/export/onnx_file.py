@@ -8,12 +8,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.backbones import DualResidualBackbone, dual_residual_backbones
-from dr2net_mm.checkpoints.atomic_write import atomic_open
 from dr2net_mm.checkpoints.checkpoint_file import check_paths, read_checkpoint
 from dr2net_mm.checkpoints.coefficients import coefficients_of
+from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.config_checks import load_config
 
 from .networks import example_input, filled, weights_below
 from .onnx_export import OPSET, TOLERANCE, Exported, check_packages, export_onnx

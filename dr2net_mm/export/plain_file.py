@@ -6,10 +6,10 @@ from typing import List, Optional
 
 import torch
 
-from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.checkpoints.checkpoint_file import check_paths, read_checkpoint
+from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.config_checks import load_config
 
 from .plain import export_plain
 

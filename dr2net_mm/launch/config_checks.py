@@ -2,14 +2,13 @@
 
 import difflib
 import os
-import zipfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from mmengine.config import Config
 
+from dr2net_mm.checkpoints.checkpoint_file import check_checkpoint_file, is_local
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.rank import launcher_rank
 
 # Top-level keys that Runner.from_cfg and the MM tools read and a config may omit.
 _RUNNER_KEYS = {
@@ -52,30 +51,6 @@ _RUNNER_KEYS = {
     'visualizer',
     'work_dir',
 }
-
-
-def is_local(path: str) -> bool:
-    """Whether a path names a file of this machine rather than a URL or a scheme."""
-    return '://' not in path and not path.startswith('s3:')
-
-
-def load_config(path: str) -> Config:
-    """Read a config file.
-
-    Raises:
-        UserError: if it, or a config it builds on, is missing or cannot be run.
-    """
-    if not os.path.isfile(path):
-        raise UserError(
-            f'config {path!r} does not exist; give the path of a .py config'
-        )
-    try:
-        return Config.fromfile(path)
-    except Exception as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(
-            f'config {path!r} cannot be read: {type(error).__name__}: {reason}'
-        ) from error
 
 
 def apply_options(cfg: Config, options: Dict[str, Any]) -> None:
@@ -193,42 +168,6 @@ def _pretrained_checkpoints(node: Any, path: str) -> Iterator[Tuple[str, str]]:
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
             yield from _pretrained_checkpoints(value, f'{path}[{index}]')
-
-
-def _damaged_entry(path: str) -> Optional[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip()
-    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
-        return str(error)
-
-
-def check_checkpoint_file(path: str, key: str) -> None:
-    """Raise :class:`UserError` if a local checkpoint is missing or damaged.
-
-    torch writes a zip archive, whose index is at the end, or before 1.6 a pickle. It
-    does not look at the archive's checksums when it loads, so they are compared here,
-    by rank 0.
-    """
-    if not is_local(path):
-        return
-    path = os.path.expanduser(path)
-    if not os.path.isfile(path):
-        raise UserError(f'checkpoint {path!r} ({key}) does not exist')
-    with open(path, 'rb') as file:
-        head = file.read(2)
-    if head == b'PK' and not zipfile.is_zipfile(path):
-        raise UserError(
-            f'checkpoint {path!r} ({key}) is truncated: copy or download it again'
-        )
-    damaged = _damaged_entry(path) if head == b'PK' and launcher_rank() == 0 else None
-    if damaged is not None:
-        raise UserError(
-            f'checkpoint {path!r} ({key}) is damaged: the checksum of its entry '
-            f'{damaged!r} is wrong; copy or download it again, or take another one'
-        )
-    if head != b'PK' and head[:1] != b'\x80':
-        raise UserError(f'checkpoint {path!r} ({key}) is not a PyTorch checkpoint')
 
 
 def check_pretrained_files(cfg: Config) -> None:

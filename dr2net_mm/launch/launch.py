@@ -12,23 +12,24 @@ from mmengine.hooks import Hook
 from mmengine.registry import METRICS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
-from dr2net_mm.checkpoints.atomic_write import remove_partial_files
+from dr2net_mm.atomic_file import remove_partial_files
+from dr2net_mm.checkpoints.checkpoint_file import check_checkpoint_file
+from dr2net_mm.config_file import load_config
 from dr2net_mm.engine.hooks.finite_loss_hook import FiniteLossHook
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.rank import launcher_rank
+from dr2net_mm.rank import launcher_rank
 
 from .checkpoint_guard import CheckpointGuard
 from .config_checks import (
     apply_options,
-    check_checkpoint_file,
     check_dataset_paths,
     check_pretrained_files,
     check_work_dir,
-    load_config,
 )
 from .data_errors import name_files_in_errors
 from .distributed import init_gloo_without_accelerator
 from .parallel_checks import check_parallel
+from .prepare import prepare_mmengine
 from .resume import apply_resume, make_resumable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -231,6 +232,7 @@ def build_runner(
         purpose: 'train' or 'test'.
         on_first_iteration: called before the first iteration (and every later one).
     """
+    prepare_mmengine()
     name_files_in_errors(cfg.default_scope)
     timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
     if init_gloo_without_accelerator(cfg.launcher, timeout):

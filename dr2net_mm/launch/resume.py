@@ -6,12 +6,9 @@ from typing import Optional
 
 from mmengine.config import Config, ConfigDict
 
+from dr2net_mm.checkpoints.checkpoint_file import check_checkpoint_file
+from dr2net_mm.engine.hooks.preemption_hook import INTERRUPTED_CHECKPOINT
 from dr2net_mm.errors import UserError
-
-from .config_checks import check_checkpoint_file
-
-# What an interrupted run saves, at whatever iteration.
-INTERRUPTED_CHECKPOINT = 'interrupted.pth'
 
 # Of these a run can be resumed to the same numbers, and survive the writing of a
 # checkpoint; a scope, as in type='mmengine.CheckpointHook', asks for MMEngine's own.

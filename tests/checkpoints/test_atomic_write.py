@@ -8,11 +8,8 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.runner import save_checkpoint
 
 import dr2net_mm  # noqa: F401
-from dr2net_mm.checkpoints.atomic_write import (
-    AtomicLocalBackend,
-    atomic_open,
-    remove_partial_files,
-)
+from dr2net_mm.atomic_file import atomic_open, remove_partial_files
+from dr2net_mm.checkpoints.atomic_write import AtomicLocalBackend
 
 
 def test_mmengine_writes_local_files_through_the_atomic_backend(tmp_path):

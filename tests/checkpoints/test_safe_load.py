@@ -78,6 +78,13 @@ def test_what_mmengine_stores_is_loaded_to_the_same_values(load, zipped, tmp_pat
     assert isinstance(loaded['parameter'], torch.nn.Parameter)
 
 
+def test_loading_leaves_the_classes_allowed_that_were_so_before(tmp_path):
+    path = tmp_path / 'epoch.pth'
+    torch.save(epoch_checkpoint(), str(path))
+    for load in (safe_load.load, torch.load):
+        assert load(str(path))['message_hub']['best'] == 0.25
+
+
 @pytest.mark.parametrize('load', LOADERS)
 def test_an_open_file_is_loaded_too(load, tmp_path):
     buffer = io.BytesIO()

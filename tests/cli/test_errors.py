@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dr2net_mm.cli.run_tool import describe, run_tool
 from dr2net_mm.errors import DataFileError, UserError
-from dr2net_mm.launch.rank import launcher_rank
+from dr2net_mm.rank import launcher_rank
 from dr2net_mm.reversible.errors import FixedPointOverflowError
 
 

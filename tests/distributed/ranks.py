@@ -28,6 +28,8 @@ import torch  # noqa: E402
 from toolbox import WORLD_SIZE, Ranks  # noqa: E402
 from torch import distributed  # noqa: E402
 
+import dr2net_mm.launch.safe  # noqa: E402, F401
+
 #: Seconds that a rank waits for the other.
 PATIENCE = 60
 

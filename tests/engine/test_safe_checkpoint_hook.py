@@ -5,7 +5,7 @@ from unittest import mock
 import pytest
 from mmengine.testing import RunnerTestCase
 
-from dr2net_mm.checkpoints import atomic_write
+from dr2net_mm import atomic_file
 
 
 class TestOutdatedCheckpoints(RunnerTestCase):
@@ -26,7 +26,7 @@ class TestOutdatedCheckpoints(RunnerTestCase):
                     raise OSError(28, 'No space left on device', target)
             os.rename(source, target)
 
-        with mock.patch.object(atomic_write.os, 'replace', replace):
+        with mock.patch.object(atomic_file.os, 'replace', replace):
             self.runner.train()
 
     def kept(self):

@@ -12,10 +12,11 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.config_checks import check_dataset_paths, load_config
+from dr2net_mm.launch.config_checks import check_dataset_paths
 from dr2net_mm.tasks.temporal_detection.datasets.video_check import (
     VideoReader,
     read_all,

@@ -14,7 +14,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.cli.run_tool import run_tool
 from dr2net_mm.errors import DataFileError, UserError
 from dr2net_mm.tasks.temporal_detection.datasets.thumos14 import (

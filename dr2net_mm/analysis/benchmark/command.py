@@ -7,20 +7,17 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import torch
 
+from dr2net_mm.analysis.backbone_arguments import (
+    backbone_parser,
+    chosen_backbone,
+    chosen_input,
+    size_text,
+)
 from dr2net_mm.analysis.memory.plan_report import memory_budget
 from dr2net_mm.analysis.subjects.backbones import depths_of, with_depths
 from dr2net_mm.analysis.subjects.detectors import config_detector
-from dr2net_mm.cli.analysis_arguments import (
-    backbone_parser,
-    check_output,
-    chosen_backbone,
-    chosen_input,
-    chunk_size,
-    positive_int,
-    run_command,
-    size_text,
-    write_json,
-)
+from dr2net_mm.cli.command import chunk_size, positive_int, run_command
+from dr2net_mm.cli.output import check_output, write_json
 from dr2net_mm.errors import UserError
 
 from .cases import (

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any, Dict, List, Optional, Sequence, TextIO
 
-from dr2net_mm.cli.analysis_arguments import format_table
+from dr2net_mm.cli.output import format_table
 
 from .cases import Case
 

@@ -8,17 +8,15 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import torch
 from mmengine.utils import ProgressBar
 
-from dr2net_mm.analysis.subjects.backbones import depths_of
-from dr2net_mm.cli.analysis_arguments import (
+from dr2net_mm.analysis.backbone_arguments import (
     backbone_parser,
-    check_output,
     chosen_backbone,
     chosen_input,
-    positive_int,
-    run_command,
     size_text,
-    write_json,
 )
+from dr2net_mm.analysis.subjects.backbones import depths_of
+from dr2net_mm.cli.command import positive_int, run_command
+from dr2net_mm.cli.output import check_output, write_json
 from dr2net_mm.errors import UserError
 
 from .probe import AMP_DTYPES, GradientErrorProbe

@@ -4,7 +4,7 @@ import math
 import os
 from typing import Any, Dict, List, Optional, Sequence
 
-from dr2net_mm.cli.analysis_arguments import format_table
+from dr2net_mm.cli.output import format_table
 from dr2net_mm.errors import UserError
 
 MEASURES = {

@@ -7,23 +7,20 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 
+from dr2net_mm.analysis.backbone_arguments import (
+    backbone_parser,
+    chosen_backbone,
+    chosen_input,
+    size_text,
+)
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,
     conventional_backbone,
     reversible_backbone,
 )
 from dr2net_mm.analysis.subjects.detectors import config_detector
-from dr2net_mm.cli.analysis_arguments import (
-    backbone_parser,
-    check_output,
-    chosen_backbone,
-    chosen_input,
-    chunk_size,
-    format_table,
-    run_command,
-    size_text,
-    write_json,
-)
+from dr2net_mm.cli.command import chunk_size, run_command
+from dr2net_mm.cli.output import check_output, format_table, write_json
 from dr2net_mm.errors import UserError
 
 from .detector_memory import detector_memory, detector_rows

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Union
 from torch import nn
 
 from dr2net_mm.backbones.swin.token_grid import TokenGridBackbone
-from dr2net_mm.cli.analysis_arguments import format_table
+from dr2net_mm.cli.output import format_table
 from dr2net_mm.reversible.plan import (
     Budget,
     Plan,

@@ -12,10 +12,11 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import HOOKS, init_default_scope
 from mmengine.runner import Runner
 
-from dr2net_mm.cli.analysis_arguments import OneLineParser, positive_int, run_command
+from dr2net_mm.cli.command import OneLineParser, positive_int, run_command
+from dr2net_mm.config_file import load_config
 from dr2net_mm.engine.hooks import Dr2CoefficientHook
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.config_checks import apply_options, load_config
+from dr2net_mm.launch.config_checks import apply_options
 from dr2net_mm.reversible.schedule import CoefficientSchedule
 
 _ALPHA_COLOUR, _BETA_COLOUR = '#1f77b4', '#d95f02'

@@ -9,18 +9,16 @@ from typing import Any, Dict, Optional, Sequence
 
 import torch
 
-from dr2net_mm.analysis.memory.command import mode_backbone
-from dr2net_mm.analysis.memory.plan_report import budget_label, memory_budget
-from dr2net_mm.cli.analysis_arguments import (
+from dr2net_mm.analysis.backbone_arguments import (
     backbone_parser,
-    check_output,
     chosen_backbone,
     chosen_input,
-    positive_int,
-    run_command,
     size_text,
-    write_json,
 )
+from dr2net_mm.analysis.memory.command import mode_backbone
+from dr2net_mm.analysis.memory.plan_report import budget_label, memory_budget
+from dr2net_mm.cli.command import positive_int, run_command
+from dr2net_mm.cli.output import check_output, write_json
 from dr2net_mm.errors import UserError
 from dr2net_mm.reversible.schedule import CoefficientSchedule
 

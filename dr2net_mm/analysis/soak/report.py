@@ -5,7 +5,7 @@ from typing import Sequence
 
 from matplotlib.figure import Figure
 
-from dr2net_mm.cli.analysis_arguments import format_table
+from dr2net_mm.cli.output import format_table
 
 from .record import Gauge, Record
 

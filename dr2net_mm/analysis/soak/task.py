@@ -21,8 +21,8 @@ from dr2net_mm.analysis.subjects.detectors import (
     enough_queries,
     random_samples,
 )
+from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.config_checks import load_config
 
 #: Heights and widths are multiples of it: the largest patch of a backbone.
 SIZE_STEP = 16

@@ -5,8 +5,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 from torch import Tensor
 
 from dr2net_mm.cli.run_tool import describe
+from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.config_checks import load_config
 from dr2net_mm.memory.activation_checkpoint import checkpoint_modules
 
 

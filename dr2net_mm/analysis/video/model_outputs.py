@@ -8,6 +8,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from mmengine.utils import ProgressBar
 
+from dr2net_mm.launch import prepare_mmengine
+
 
 def outputs_on_test_set(
     config: Config, checkpoint: Optional[str] = None, seed: int = 0
@@ -24,6 +26,7 @@ def outputs_on_test_set(
     Returns:
         What ``predict`` returns, a list over all samples in the order of the data set.
     """
+    prepare_mmengine()
     init_default_scope(config.get('default_scope') or 'mmaction')
     set_random_seed(seed)
     model = MODELS.build(config.model)

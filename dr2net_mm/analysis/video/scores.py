@@ -14,15 +14,11 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 from mmengine.config import Config
 
-from dr2net_mm.cli.analysis_arguments import (
-    OneLineParser,
-    check_output,
-    positive_int,
-    run_command,
-    write_json,
-)
+from dr2net_mm.checkpoints.checkpoint_file import check_checkpoint_file
+from dr2net_mm.cli.command import OneLineParser, positive_int, run_command
+from dr2net_mm.cli.output import check_output, write_json
+from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import DataFileError, UserError
-from dr2net_mm.launch.config_checks import check_checkpoint_file, load_config
 from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
     load_annotations,
 )

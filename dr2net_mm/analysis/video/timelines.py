@@ -8,12 +8,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dr2net_mm.cli.analysis_arguments import (
-    OneLineParser,
-    check_output,
-    positive_int,
-    run_command,
-)
+from dr2net_mm.cli.command import OneLineParser, positive_int, run_command
+from dr2net_mm.cli.output import check_output
 from dr2net_mm.errors import DataFileError, UserError
 from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
     AnnotatedVideo,

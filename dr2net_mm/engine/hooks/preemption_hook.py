@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader
 from dr2net_mm.engine.runner import ResumableEpochLoop
 from dr2net_mm.engine.signals import let_workers_outlive_sigterm
 from dr2net_mm.errors import StoppedBySignal
-from dr2net_mm.launch.resume import INTERRUPTED_CHECKPOINT
+
+# What an interrupted run saves, at whatever iteration.
+INTERRUPTED_CHECKPOINT = 'interrupted.pth'
 
 # Windows has only the first.
 DEFAULT_SIGNALS = tuple(

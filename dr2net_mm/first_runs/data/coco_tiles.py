@@ -14,7 +14,7 @@ from typing import Callable, NamedTuple
 
 from PIL import Image
 
-from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.errors import DataFileError
 
 

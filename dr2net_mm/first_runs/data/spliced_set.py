@@ -12,7 +12,7 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.atomic_file import atomic_open
 
 from .spliced_clips import (
     SUBSETS,

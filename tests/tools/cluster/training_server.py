@@ -20,7 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 import dr2net_mm  # noqa: F401
-from dr2net_mm.checkpoints import atomic_write
+from dr2net_mm import atomic_file
 
 TOOLS = Path(__file__).resolve().parents[3] / 'tools'
 
@@ -88,9 +88,9 @@ class KillHook(Hook):
         elif self.moment == 'update':
             runner.optim_wrapper.optimizer.register_step_post_hook(die)
         elif self.moment == 'write':
-            atomic_write.open = HalfWritten
+            atomic_file.open = HalfWritten
         elif self.moment == 'written':
-            atomic_write.os = Replacing()
+            atomic_file.os = Replacing()
         elif self.moment == 'record':
             sys.modules['mmengine.hooks.checkpoint_hook'].open = lambda path, mode: die(
                 open(path, mode).close()

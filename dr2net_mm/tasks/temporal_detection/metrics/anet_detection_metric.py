@@ -10,7 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.errors import DataFileError, UserError
 from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
     load_video_names,

@@ -1,21 +1,7 @@
-"""What the commands that measure a backbone share: arguments, tables, JSON files."""
+"""Arguments by which the commands of this package choose a backbone and its input."""
 
 import argparse
-import json
-import os
-import sys
-import warnings
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    List,
-    NoReturn,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from dr2net_mm.analysis.subjects.backbones import (
     BACKBONES,
@@ -24,18 +10,8 @@ from dr2net_mm.analysis.subjects.backbones import (
     named_backbone,
     with_frames,
 )
-from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.cli.command import OneLineParser, coefficient, positive_int
 from dr2net_mm.errors import UserError
-
-from .run_tool import run_tool
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser that answers a wrong command line with one line, not with a page."""
-
-    def error(self, message: str) -> NoReturn:
-        """Leave with status 2 and one line on stderr."""
-        self.exit(2, f'{self.prog}: error: {message}; see --help\n')
 
 
 def backbone_parser(program: str, description: str, example: str) -> OneLineParser:
@@ -95,31 +71,6 @@ def backbone_parser(program: str, description: str, example: str) -> OneLinePars
         '--traceback', action='store_true', help='show where an error was raised'
     )
     return parser
-
-
-def coefficient(text: str) -> float:
-    """Type of an argument that holds alpha or beta."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float('nan')
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is not a number in [0, 1]')
-    return value
-
-
-def positive_int(text: str) -> int:
-    """Type of an argument that counts something."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not a whole number of at least 1')
-    return int(text)
-
-
-def chunk_size(text: str) -> Union[str, int]:
-    """Type of an argument for `chunk` of a dual-residual backbone."""
-    if text == 'none':
-        return sys.maxsize  # No stream has so many tokens.
-    return text if text == 'auto' else positive_int(text)
 
 
 def chosen_backbone(
@@ -186,57 +137,3 @@ def size_text(size: Sequence[int]) -> str:
     """A size of images or videos in words."""
     text = f'{size[-2]}x{size[-1]}'
     return text if len(size) == 2 else f'{size[0]} frames of {text}'
-
-
-def check_output(path: Optional[str], flag: str) -> None:
-    """Raise a UserError now if a file could not be written at the end."""
-    if path is None:
-        return
-    folder = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path):
-        raise UserError(f'{flag} {path}: is a folder; give the name of a file')
-    if not os.path.isdir(folder):
-        raise UserError(f'{flag} {path}: there is no folder {folder}; make it first')
-    if not os.access(folder, os.W_OK):
-        raise UserError(f'{flag} {path}: {folder} is not writable; give another place')
-
-
-def write_json(path: str, rows: Union[Dict[str, Any], List[Dict[str, Any]]]) -> None:
-    """Write strict JSON, all or nothing."""
-    with atomic_open(path, 'w', 'utf-8') as file:
-        json.dump(rows, file, indent=2, allow_nan=False)
-        file.write('\n')
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text: the first aligned left, the others right."""
-    lines = [list(header), *[list(row) for row in rows]]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines)]
-    lines.insert(1, ['-' * width for width in widths])
-    return '\n'.join(
-        '  '.join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths))
-        ).rstrip()
-        for line in lines
-    )
-
-
-def run_command(
-    parser: OneLineParser,
-    body: Callable[[argparse.Namespace], None],
-    arguments: Optional[Sequence[str]] = None,
-) -> NoReturn:
-    """Parse the command line, run `body` on it, and exit.
-
-    Input that cannot be used is a UserError; any other error keeps its traceback.
-    """
-    options = parser.parse_args(arguments)
-    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
-    status = run_tool(
-        parser.prog,
-        lambda: body(options),
-        started=lambda: True,
-        show_traceback=options.traceback,
-    )
-    sys.exit(status)
