@@ -18,6 +18,7 @@ from dr2net_mm.reversible.fixed_point import Ratio
 from dr2net_mm.reversible.plan import Plan, StageCost, StepCost, make_plan, step_cost
 from dr2net_mm.reversible.stage_output import OutputFunction, Taps
 
+from .declaration import BackboneDeclaration
 from .wrapping import check_wrapping
 
 #: Input sizes whose storage plans are remembered.
@@ -78,7 +79,7 @@ class DualResidualState(nn.Module):
         return f'alpha={self.alpha}, beta={self.beta}'
 
 
-class DualResidualBackbone:
+class DualResidualBackbone(BackboneDeclaration):
     """Mixin of a backbone whose stages run as dual-residual networks.
 
     A subclass calls :meth:`_init_dual_residual` at the end of its ``__init__`` and

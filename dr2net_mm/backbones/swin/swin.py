@@ -39,6 +39,8 @@ class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
     Source: Dr2Net (CVPR 2024), Eq. 1; Swin Transformer (ICCV 2021).
     """
 
+    plain_class = 'mmdet.SwinTransformer'
+
     def __init__(self, *args, dual_residual: Optional[dict] = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self._init_token_grid(dual_residual)
@@ -58,6 +60,13 @@ class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
         """Set the mode and return the backbone, which mmdet's own ``train`` forgets."""
         super().train(mode)
         return self
+
+    def example_size(self) -> Tuple[int, ...]:
+        # Not a multiple of the windows, so that there is padding.
+        return (self.patch_embed.projection.in_channels, 64, 96)
+
+    def _patch_strides(self) -> Tuple[int, ...]:
+        return self.patch_embed.projection.stride
 
     def _grid_stages(self) -> nn.ModuleList:
         return self.stages

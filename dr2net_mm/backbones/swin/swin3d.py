@@ -1,6 +1,6 @@
 """Video Swin Transformer as a dual-residual backbone."""
 
-from typing import List, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 from mmaction.models.backbones.swin import SwinTransformer3D, get_window_size
 from mmengine.model import BaseModule
@@ -41,6 +41,9 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
     Source: Dr2Net (CVPR 2024), Eq. 1; Video Swin Transformer (CVPR 2022).
     """
 
+    plain_class = 'mmaction.SwinTransformer3D'
+    usual_frames = 32
+
     def __init__(self, *args, dual_residual: Optional[dict] = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self._init_token_grid(dual_residual)
@@ -79,6 +82,21 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
         """Set the mode and return the backbone, which mmaction's ``train`` forgets."""
         super().train(mode)
         return self
+
+    @classmethod
+    def plain_config(cls, config: Mapping[str, Any]) -> Dict[str, Any]:
+        plain = super().plain_config(config)
+        if not plain.get('pretrained'):
+            # Else mmaction wants to inflate a checkpoint that has no name.
+            plain['pretrained2d'] = False
+        return plain
+
+    def example_size(self) -> Tuple[int, ...]:
+        # Not a multiple of the windows, so that there is padding.
+        return (self.patch_embed.in_channels, 8, 64, 96)
+
+    def _patch_strides(self) -> Tuple[int, ...]:
+        return self.patch_embed.patch_size
 
     def _grid_stages(self) -> nn.ModuleList:
         return self.layers

@@ -53,6 +53,18 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
     def _downsampled_size(self, layer: nn.Module, size: GridSize) -> GridSize:
         """Size of a grid after patch merging."""
 
+    @abstractmethod
+    def _patch_strides(self) -> Sequence[int]:
+        """Strides of the patch embedding along each axis of an input."""
+
+    def input_costs(
+        self, shape: Sequence[int], branch_bytes: int = 4
+    ) -> List[StageCost]:
+        # The last patches are padded.
+        strides = self._patch_strides()
+        grid = tuple(-(-n // step) for n, step in zip(shape[2:], strides))
+        return self.stage_costs(shape[0], grid, branch_bytes)
+
     def _init_token_grid(self, dual_residual: dict) -> None:
         """Set up the dual-residual stages.
 

@@ -1,6 +1,6 @@
 """Any supported timm model as a dual-residual backbone."""
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 import torch.utils.checkpoint as cp
@@ -56,6 +56,9 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
     Source: Dr2Net (CVPR 2024), Eq. 1; timm.
     """
 
+    #: With the same arguments and names.
+    plain_class = 'ConventionalTimmBackbone'
+
     def __init__(
         self,
         model_name: str,
@@ -88,15 +91,12 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
             features += outputs
         return tuple(features)
 
-    def stage_costs(
-        self, shape: Tuple[int, ...], branch_bytes: int = 4
-    ) -> List[StageCost]:
-        """Memory and work of each stage for images of a shape [B, 3, H, W].
+    def example_size(self) -> Tuple[int, ...]:
+        return (getattr(self.timm_model, 'in_chans', 3), *self.family.own_size())
 
-        Args:
-            shape: Shape of the images.
-            branch_bytes: Bytes of a number within a branch, 2 under autocast.
-        """
+    def input_costs(
+        self, shape: Sequence[int], branch_bytes: int = 4
+    ) -> List[StageCost]:
         return counted_costs(self, shape, branch_bytes)
 
     def _check_batch_norms(self) -> None:
@@ -175,5 +175,5 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
         branch_bytes = 2 if AutocastState(x.device).enabled() else 4
         shape = tuple(x.shape)
         return self._storage_plan(
-            (shape, branch_bytes), lambda: self.stage_costs(shape, branch_bytes)
+            (shape, branch_bytes), lambda: self.input_costs(shape, branch_bytes)
         )

@@ -2,7 +2,6 @@
 
 from typing import Any, List, Optional, Sequence, Union
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -145,13 +144,6 @@ class TimmFeatures(BaseModule):
                 f'{tuple(x.shape)}.'
             )
         self.family.check_size(tuple(x.shape[-2:]))
-
-    def example_input(self, batch: int = 1) -> Tensor:
-        """Random images [B, 3, H, W] of the size that the model is built for."""
-        size = self.family.own_size()
-        channels = getattr(self.timm_model, 'in_chans', 3)
-        generator = torch.Generator().manual_seed(0)
-        return torch.randn((batch, channels, *size), generator=generator)
 
     def _check_frozen(self, count: int) -> None:
         if not -1 <= self.frozen_stages <= count:

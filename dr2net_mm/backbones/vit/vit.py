@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import warnings
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +52,10 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
 
     Source: Dr2Net (CVPR 2024), Eq. 1; VideoMAE (NeurIPS 2022).
     """
+
+    plain_class = 'mmaction.VisionTransformer'
+    usual_frames = 16
+    checkpointed_lists = ('blocks',)
 
     def __init__(
         self,
@@ -105,6 +109,30 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
             self._plan(x, branches, size),
         )
         return out
+
+    @classmethod
+    def plain_config(cls, config: Mapping[str, Any]) -> Dict[str, Any]:
+        plain = super().plain_config(config)
+        path = plain.pop('pretrained', None)
+        if path:
+            # mmaction's class takes this argument and forgets it.
+            plain['init_cfg'] = dict(type='Pretrained', checkpoint=path)
+        return plain
+
+    def example_size(self) -> Tuple[int, ...]:
+        projection = self.patch_embed.projection
+        frames = self.pos_embed.shape[1] // (self.grid_size[0] * self.grid_size[1])
+        grid = (frames, *self.grid_size)
+        size = (n * step for n, step in zip(grid, projection.stride))
+        return (projection.in_channels, *size)
+
+    def input_costs(
+        self, shape: Sequence[int], branch_bytes: int = 4
+    ) -> List[StageCost]:
+        # What is left over at the end of an axis is cut off.
+        strides = self.patch_embed.projection.stride
+        grid = tuple(n // step for n, step in zip(shape[2:], strides))
+        return self.stage_costs(shape[0], grid, branch_bytes)
 
     def _grid(self, x: Tensor) -> GridSize:
         """Tubelets along time, height and width; rests are cut off as in mmaction."""

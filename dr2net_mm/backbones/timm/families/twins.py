@@ -32,6 +32,9 @@ class TwinsFamily(HierarchicalFamily):
             for i, blocks in enumerate(model.blocks)
         ]
 
+    def checkpointed_blocks(self) -> List[str]:
+        return [f'blocks.{i}' for i in range(len(self.model.blocks))]
+
     def program(self, size: Size) -> Program:
         """Stages, each with its embedding, a feature behind each."""
         model = self.model

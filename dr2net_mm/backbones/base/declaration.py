@@ -1,0 +1,55 @@
+"""What a dual-residual backbone says of itself, for analysis tools and exports."""
+
+from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from dr2net_mm.reversible.plan import StageCost
+
+
+class BackboneDeclaration:
+    """Mixin of what tools need to know of a backbone, so that none keeps a list.
+
+    A new backbone says in its own folder which conventional class it stands for
+    (:attr:`plain_class`), what it takes (:meth:`example_size`) and what its stages cost
+    (:meth:`input_costs`).
+    """
+
+    #: The conventional class, as a config names it: scope and class.
+    plain_class: ClassVar[str]
+    #: Lists of blocks that are checkpointed one by one in conventional training, where
+    #: the conventional class has no ``with_cp``.
+    checkpointed_lists: ClassVar[Tuple[str, ...]] = ()
+    #: Frames of a video where none are asked for; None for a backbone of images.
+    usual_frames: ClassVar[Optional[int]] = None
+
+    @classmethod
+    def plain_config(cls, config: Mapping[str, Any]) -> Dict[str, Any]:
+        """Config of the conventional twin: the same arguments, without streams.
+
+        Args:
+            config: Arguments of this class, or of the conventional one.
+        """
+        plain = {key: value for key, value in config.items() if key != 'dual_residual'}
+        return dict(plain, type=cls.plain_class)
+
+    def example_size(self) -> Tuple[int, ...]:
+        """Shape [C, H, W] or [C, T, H, W] of a small input that the backbone takes."""
+        raise NotImplementedError
+
+    def example_input(self, batch: int = 1) -> Tensor:
+        """Random images [B, C, H, W] or videos [B, C, T, H, W], always the same."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn((batch, *self.example_size()), generator=generator)
+
+    def input_costs(
+        self, shape: Sequence[int], branch_bytes: int = 4
+    ) -> List[StageCost]:
+        """Memory and work of each stage for inputs of a shape.
+
+        Args:
+            shape: Shape of the input, [B, C, H, W] or [B, C, T, H, W].
+            branch_bytes: Bytes of a number within a branch, 2 under autocast.
+        """
+        raise NotImplementedError
