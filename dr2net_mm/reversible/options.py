@@ -8,7 +8,7 @@ from .coefficients import check_coefficients
 
 ARITHMETICS = ('exact', 'float')
 BACKPROPS = ('reversible', 'stored')
-FUSIONS = ('last', 'mean', 'concat')
+FUSIONS = ('last', 'mean', 'concat', 'concat_yx')
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class DualResidualOptions:
         fusion: What a stage returns of its streams ``(x_N, y_N)``: ``'last'`` is
             ``x_N`` (the only choice that is the pretrained network at (1, 0)),
             ``'mean'`` is ``(x_N + y_N) / 2`` (Re2TAL), ``'concat'`` joins them in
-            the channel dimension (Rev-ViT).
+            the channel dimension as ``[x_N, y_N]``, and ``'concat_yx'`` as
+            ``[y_N, x_N]``, the order of the published Rev-ViT weights.
         fraction_bits: Fixed-point streams count in units of ``2**-fraction_bits``;
             their range is ``±2**(31 - fraction_bits)``.
         chunk: How many tokens a residual branch is evaluated on at a time:

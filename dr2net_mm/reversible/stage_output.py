@@ -19,8 +19,8 @@ class StageOutput:
     output norms keep nothing.
 
     Args:
-        fusion: ``'last'`` is x_N, ``'mean'`` is (x_N + y_N) / 2, ``'concat'`` joins
-            them in the last dimension.
+        fusion: ``'last'`` is x_N, ``'mean'`` is (x_N + y_N) / 2, ``'concat'`` is
+            [x_N, y_N] and ``'concat_yx'`` [y_N, x_N] in the last dimension.
         function: From the fused stream to a tuple of outputs; None for the fused
             stream itself.
         modules: The modules whose parameters ``function`` uses.
@@ -57,7 +57,8 @@ class StageOutput:
             return x
         if self.fusion == 'mean':
             return (x + y) * 0.5
-        return torch.cat((x, y), dim=-1)
+        streams = (y, x) if self.fusion == 'concat_yx' else (x, y)
+        return torch.cat(streams, dim=-1)
 
     def split_gradient(self, arithmetic: Arithmetic, gradient: Tensor) -> Gradients:
         """Gradients of the streams, in the memory of that of the fused one."""
@@ -67,6 +68,8 @@ class StageOutput:
         if self.fusion == 'mean':
             return Gradients(gradient.mul_(0.5), gradient.clone())
         gx, gy = gradient.chunk(2, dim=-1)
+        if self.fusion == 'concat_yx':
+            gx, gy = gy, gx
         return Gradients(gx.contiguous(), gy.contiguous())
 
     def __call__(self, fused: Tensor) -> Tuple[Tensor, ...]:
