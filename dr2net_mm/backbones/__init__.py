@@ -26,15 +26,23 @@ if usable('mmdet.models'):
     __all__ += ['Dr2SwinTransformer']
 
 if usable('mmaction.models'):
+    from .mvit.mvit import Dr2MViT  # noqa: F401
     from .swin.swin3d import Dr2SwinTransformer3D  # noqa: F401
     from .vit.frozen_vit import FrozenVisionTransformer  # noqa: F401
     from .vit.vit import Dr2VisionTransformer  # noqa: F401
 
     __all__ += [
+        'Dr2MViT',
         'Dr2SwinTransformer3D',
         'Dr2VisionTransformer',
         'FrozenVisionTransformer',
     ]
+
+if usable('mmcv.cnn'):
+    from .rev.rev_mvit import RevMViT  # noqa: F401
+    from .rev.rev_vit import RevVisionTransformer  # noqa: F401
+
+    __all__ += ['RevMViT', 'RevVisionTransformer']
 
 if usable('timm.models'):
     from .timm.backbone import Dr2TimmBackbone  # noqa: F401

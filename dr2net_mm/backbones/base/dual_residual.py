@@ -4,6 +4,7 @@ import contextlib
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
+import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
 from dr2net_mm.reversible import (
@@ -217,6 +218,17 @@ class DualResidualBackbone(BackboneDeclaration):
                 self._storage_plans.clear()
             self._storage_plans[key] = make_plan(stage_costs(), budget)
         return self._storage_plans[key]
+
+    def _recomputed(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(*arguments)``, recomputed in a reversible backward pass.
+
+        For ordinary layers outside the stages, such as an embedding. Where activations
+        are stored, or no gradient is wanted, it is an ordinary call.
+        """
+        reversible = self.dual_residual_options.backprop == 'reversible'
+        if reversible and torch.is_grad_enabled():
+            return cp.checkpoint(function, *arguments, use_reentrant=False)
+        return function(*arguments)
 
     def _run_stage(
         self,

@@ -7,13 +7,13 @@ import torch.utils.checkpoint as cp
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from dr2net_mm.backbones.base.counted_costs import counted_costs
 from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.reversible import Branch, StageOutput
 from dr2net_mm.reversible.plan import Plan, StageCost
 from dr2net_mm.reversible.replay import AutocastState
 
 from .blocks import branches_of
-from .costs import counted_costs
 from .features import TimmFeatures
 from .model import batch_norms
 from .program import (

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dr2net_mm.reversible import Branch, DualResidualStage, StageOutput
-from dr2net_mm.reversible.plan import StageCost
+from dr2net_mm.reversible.plan import Plan, StageCost
+from dr2net_mm.reversible.replay import AutocastState
 from dr2net_mm.reversible.stage_output import Taps, check_taps
 
 _STREAM_BYTES = 4
@@ -49,7 +50,7 @@ class CostedStage:
             tapped += tap(x.detach())
         saved = _SavedBytes()
         with saved:
-            fused = x.detach().requires_grad_()
+            fused = stage_output.join(x.detach(), x.detach()).requires_grad_()
             outputs = stage_output(fused)
         channels = x.shape[-1]
         # Branches before the first one that a gradient reaches cost nothing.
@@ -65,7 +66,7 @@ class CostedStage:
             stream,
             outputs=made,
             steps=steps,
-            finish=stream + saved.total + made,
+            finish=_STREAM_BYTES * fused.numel() + saved.total + made,
             between=saved.total,
         )
         return (*tapped, *outputs)
@@ -135,3 +136,45 @@ def counted_costs(
         with twin.replaced_stages(make) as stages:
             twin(torch.empty(tuple(shape), device='meta'))
     return [stage.cost for stage in stages]
+
+
+class CountedCosts:
+    """Mixin of a :class:`DualResidualBackbone` whose costs are counted, not derived."""
+
+    def stage_costs(
+        self, shape: Sequence[int], branch_bytes: int = 4
+    ) -> List[StageCost]:
+        """Memory and work of each stage for an input of a shape.
+
+        Args:
+            shape: Shape of the input, batch first.
+            branch_bytes: Bytes of a number within a branch, 2 under autocast.
+        """
+        return counted_costs(self, shape, branch_bytes)
+
+    def _counted_plan(self, x: Tensor) -> Optional[Plan]:
+        """Which branches are stored for an input ``x``, see ``memory_budget``."""
+        if self.dual_residual_options.memory_budget is None:
+            return None
+        branch_bytes = 2 if AutocastState(x.device).enabled() else 4
+        shape = tuple(x.shape)
+        return self._storage_plan(
+            (shape, branch_bytes), lambda: self.stage_costs(shape, branch_bytes)
+        )
+
+
+def padded_plan(
+    plan: Optional[Plan], stage: int, branches: Sequence[Branch]
+) -> Optional[Plan]:
+    """A plan whose entry of a stage also names its frozen first branches.
+
+    Args:
+        plan: A plan of counted costs, which leave those branches out.
+        stage: Number of the stage.
+        branches: All branches of the stage.
+    """
+    if plan is None:
+        return None
+    plan = list(plan)
+    plan[stage] = [False] * (len(branches) - len(plan[stage])) + plan[stage]
+    return plan

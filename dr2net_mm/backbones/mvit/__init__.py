@@ -1,0 +1,1 @@
+"""MViTv2 of mmaction as a dual-residual backbone."""

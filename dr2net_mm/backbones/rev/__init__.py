@@ -1,0 +1,1 @@
+"""Rev-ViT and Rev-MViT: the published networks at (α, β) = (0, 1)."""

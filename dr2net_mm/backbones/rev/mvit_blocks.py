@@ -1,0 +1,195 @@
+"""Blocks of Rev-MViT: shape-preserving ones, and transitions between the scales."""
+
+from math import prod
+from typing import List, Sequence, Tuple, Union
+
+from torch import Tensor, nn
+
+from dr2net_mm.backbones.branches import FeedForwardBranch
+from dr2net_mm.backbones.branches.attention import fused_attention
+from dr2net_mm.backbones.branches.pooling_attention import (
+    PoolingAttentionBranch,
+    pooled_size,
+)
+from dr2net_mm.reversible import Branch
+
+from .layers import LayerNorm, check_heads, drop_path_layer
+
+Size = Tuple[int, ...]
+
+#: How a transition makes one stream of two.
+STREAM_FUSIONS = ('concat_mlp', 'mean')
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, linear: [..., width] to [..., width]."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens of the same width."""
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class PoolingAttention(nn.Module):
+    """Multi-head attention whose keys and values are pooled over the grid.
+
+    Args:
+        in_width: Channels of the input.
+        width: Channels of the result.
+        heads: Number of heads; the pooling weights are the same in all of them.
+        qkv_bias: Whether queries, keys and values have biases.
+        kernel: Kernel of the pooling convolutions.
+        stride_kv: Stride of keys and values.
+        stride_q: Stride of queries; None where they are not pooled.
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        width: int,
+        heads: int,
+        qkv_bias: bool,
+        kernel: Sequence[int],
+        stride_kv: Sequence[int],
+        stride_q: Union[None, Sequence[int]] = None,
+    ) -> None:
+        super().__init__()
+        check_heads(width, heads)
+        self.num_heads = heads
+        head_width = width // heads
+        self.scale = head_width**-0.5
+        self.qkv = nn.Linear(in_width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width)
+
+        def pool(stride: Sequence[int]) -> nn.Conv3d:
+            padding = tuple(length // 2 for length in kernel)
+            return nn.Conv3d(
+                head_width,
+                head_width,
+                tuple(kernel),
+                tuple(stride),
+                padding,
+                groups=head_width,
+                bias=False,
+            )
+
+        if stride_q is not None:
+            self.pool_q, self.norm_q = pool(stride_q), LayerNorm(head_width)
+        self.pool_k, self.norm_k = pool(stride_kv), LayerNorm(head_width)
+        self.pool_v, self.norm_v = pool(stride_kv), LayerNorm(head_width)
+
+    def forward(self, x: Tensor, size: Size) -> Tuple[Tensor, Size]:
+        """Tokens [B, N', width] and the size of their grid.
+
+        Args:
+            x: Tokens [B, N, in_width].
+            size: Size of their grid along time, height and width.
+        """
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1))
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+        k = pooled(k, self.pool_k, self.norm_k, size)
+        v = pooled(v, self.pool_v, self.norm_v, size)
+        if hasattr(self, 'pool_q'):
+            q = pooled(q, self.pool_q, self.norm_q, size)
+            size = tuple(pooled_size(self.pool_q, size))
+        out = fused_attention(q, k, v, 0.0, self.scale)
+        return self.proj(out.transpose(1, 2).flatten(2)), size
+
+
+def pooled(x: Tensor, pool: nn.Module, norm: nn.Module, size: Size) -> Tensor:
+    """Tokens [B, heads, N, C] behind a pooling convolution and a norm."""
+    batch, heads = x.shape[:2]
+    maps = x.transpose(2, 3).reshape(batch * heads, -1, *size)
+    tokens = pool(maps).flatten(2).transpose(1, 2)
+    return norm(tokens.unflatten(0, (batch, heads)))
+
+
+class RevMViTBlock(nn.Module):
+    """Weights of a block: ``norm1``, ``attn``, ``norm2`` and ``mlp``.
+
+    Args:
+        in_width: Channels of the input of the attention.
+        width: Channels of the block's output.
+        drop_path: Probability to drop a branch of a sample.
+        attention: Further arguments of :class:`PoolingAttention`.
+    """
+
+    def __init__(
+        self, in_width: int, width: int, drop_path: float, **attention
+    ) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm(in_width)
+        self.attn = PoolingAttention(in_width, width, **attention)
+        self.norm2 = LayerNorm(width)
+        self.mlp = Mlp(width, 4 * width)
+        self.drop_path = drop_path_layer(drop_path)
+
+    def branches(self, size: Size, chunk: Union[None, int, str]) -> List[Branch]:
+        """Attention and feed-forward of a stream on a grid of a size."""
+        return [
+            PoolingAttentionBranch(
+                self.norm1, self.attn, self.drop_path, size, prod(size), chunk
+            ),
+            FeedForwardBranch(
+                self.norm2,
+                (self.mlp,),
+                self.mlp.fc1.out_features,
+                self.drop_path,
+                chunk,
+            ),
+        ]
+
+
+class TransitionBlock(RevMViTBlock):
+    """A block between two scales, an ordinary residual block.
+
+        z = fuse([Y1, Y2]),  z' = r + Attn(LN(z)),  z'' = z' + MLP(LN(z'))
+
+    with r the tokens z (times ``res_proj``, where the widths differ), pooled by the
+    convolution and norm of the attention's own queries. Drop path acts on Attn and MLP;
+    upstream it acts on z'', so that a dropped sample becomes zero.
+
+    Args:
+        stream_width: Channels C of each of the two streams.
+        width: Channels of the next scale.
+        fuse: ``'concat_mlp'``: z = [Y1, Y2] + MLP([Y1, Y2]), 2C wide; or ``'mean'``:
+            z = (Y1 + Y2) / 2, C wide.
+        drop_path: Probability to drop a branch of a sample.
+        attention: Further arguments of :class:`PoolingAttention`.
+    """
+
+    def __init__(
+        self,
+        stream_width: int,
+        width: int,
+        fuse: str,
+        drop_path: float,
+        **attention,
+    ) -> None:
+        in_width = stream_width * (2 if fuse == 'concat_mlp' else 1)
+        super().__init__(in_width, width, drop_path, **attention)
+        if fuse == 'concat_mlp':
+            self.fuse = Mlp(in_width, 2 * in_width)
+        if in_width != width:
+            self.res_proj = nn.Linear(in_width, width)
+
+    def forward(self, x: Tensor, size: Size) -> Tensor:
+        """Tokens [B, N', width] of joined streams [B, N, 2C]."""
+        if hasattr(self, 'fuse'):
+            z = x + self.fuse(x)
+        else:
+            first, second = x.chunk(2, dim=-1)
+            z = (first + second) * 0.5
+        residual = self.res_proj(z) if hasattr(self, 'res_proj') else z
+        attn = self.attn
+        heads = residual.unflatten(2, (attn.num_heads, -1)).transpose(1, 2)
+        residual = pooled(heads, attn.pool_q, attn.norm_q, size)
+        z = residual.transpose(1, 2).flatten(2) + self.drop_path(
+            attn(self.norm1(z), size)[0]
+        )
+        return z + self.drop_path(self.mlp(self.norm2(z)))
