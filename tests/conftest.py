@@ -18,7 +18,7 @@ import torch  # noqa: E402
 import dr2net_mm.launch.safe  # noqa: E402, F401
 
 # Fixtures that several folders share.
-pytest_plugins = ['tests.fixtures.videomae']
+pytest_plugins = ['tests.fixtures.rev', 'tests.fixtures.videomae']
 
 
 def pytest_collection_modifyitems(items: list) -> None:

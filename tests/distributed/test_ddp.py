@@ -6,6 +6,7 @@ from mmengine.optim import OptimWrapper
 from torch import distributed
 
 BACKBONES = ('swin', 'swin3d', 'vit')
+MULTISCALE = ('rev_vit', 'rev_mvit', 'mvit')
 
 # 100 bytes a bucket: nearly every parameter is sent as soon as its gradient is there.
 WRAPPERS = dict(
@@ -25,6 +26,11 @@ WRAPPERS = dict(
             (name, wrapper)
             for name in BACKBONES[1:]
             for wrapper in ('default', 'static')
+        ),
+        *(
+            (name, wrapper)
+            for name in MULTISCALE
+            for wrapper in ('default', 'unused', 'static')
         ),
     ],
 )
@@ -142,7 +148,7 @@ def test_gradients_are_accumulated_without_talking_in_between(ranks, name, wrapp
     ranks.assert_same(*updated)
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', (*BACKBONES, *MULTISCALE))
 def test_every_rank_drops_paths_of_its_own_and_replays_them(ranks, name):
     # Both ranks see the same samples: only the masks differ.
     data = {key: value[:2] for key, value in ranks.batch(name).items()}

@@ -41,7 +41,44 @@ BACKBONES = dict(
         num_frames=4,
         init_values=0.5,
     ),
+    rev_vit=dict(
+        type='RevVisionTransformer',
+        arch=dict(embed_dims=8, num_layers=2, num_heads=2),
+        img_size=16,
+        patch_size=8,
+    ),
+    rev_mvit=dict(
+        type='RevMViT',
+        arch=dict(
+            embed_dims=8,
+            num_layers=3,
+            num_heads=1,
+            downscale_indices=(1,),
+            patch_kernel=(3, 3),
+            patch_stride=(4, 4),
+            patch_padding=(1, 1),
+            pool_kernel=(1, 3, 3),
+            kv_stride=(1, 2, 2),
+            fuse='concat_mlp',
+            qkv_bias=True,
+        ),
+        img_size=16,
+        out_scales=(0, 1),
+    ),
+    mvit=dict(
+        type='Dr2MViT',
+        arch=dict(embed_dims=8, num_layers=3, num_heads=1, downscale_indices=[1]),
+        spatial_size=16,
+        temporal_size=4,
+        out_scales=[0, 1],
+        output_cls_token=False,
+    ),
 )
+CHANNELS = dict(vit=(8,), rev_vit=(16,), rev_mvit=(16, 32))
+"""Of the outputs, where they are not (8, 16)."""
+
+IMAGES = ('swin', 'rev_vit', 'rev_mvit')
+"""Backbones whose inputs are no videos."""
 
 Tensors = Dict[str, Optional[Tensor]]
 
@@ -103,7 +140,7 @@ class Ranks:
 
     def build(self, name: str, unused: bool = False, **changes: Any) -> Regressor:
         """A model with the same weights wherever it is built, none of them zero."""
-        channels = (8,) if name == 'vit' else (8, 16)
+        channels = CHANNELS.get(name, (8, 16))
         model = Regressor(dict(BACKBONES[name], **changes), channels, unused)
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -122,7 +159,7 @@ class Ranks:
     def batch(self, name: str, seed: int = 0) -> Dict[str, Tensor]:
         """Inputs and targets of all ranks together, two samples each."""
         generator = torch.Generator().manual_seed(seed)
-        shape = (4, 3, 16, 16) if name == 'swin' else (4, 3, 4, 16, 16)
+        shape = (4, 3, 16, 16) if name in IMAGES else (4, 3, 4, 16, 16)
         return dict(
             inputs=torch.randn(shape, generator=generator),
             data_samples=torch.randn(4, generator=generator),

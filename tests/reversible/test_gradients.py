@@ -45,7 +45,7 @@ def test_exact_gradients_equal_stored_ones_bit_for_bit(
     assert same(*results)
 
 
-@pytest.mark.parametrize('fusion', ['mean', 'concat'])
+@pytest.mark.parametrize('fusion', ['mean', 'concat', 'concat_yx'])
 @pytest.mark.parametrize('alpha, beta', [(1, 0.1), (0.3, 0.7), (0, 1)])
 def test_exact_gradients_equal_stored_ones_in_every_fusion(
     make_mlps, run_stage, alpha, beta, fusion
@@ -131,7 +131,7 @@ class _FreshBackward(torch.autograd.Function):
 
 
 @pytest.mark.parametrize('alpha, beta', [(1, 0.1), (0.3, 0.7), (0, 1), (1, 1)])
-@pytest.mark.parametrize('fusion', ['last', 'mean', 'concat'])
+@pytest.mark.parametrize('fusion', ['last', 'mean', 'concat', 'concat_yx'])
 def test_float_reversible_backward_agrees_with_finite_differences(alpha, beta, fusion):
     torch.manual_seed(0)
     options = DualResidualOptions(arithmetic='float', fusion=fusion)

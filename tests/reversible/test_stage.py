@@ -49,7 +49,7 @@ def test_beta_one_is_revnet_or_drnet(make_mlps, arithmetic, tolerance, alpha):
     torch.testing.assert_close(found, now, rtol=1e-6, atol=30 * tolerance + 1e-6)
 
 
-@pytest.mark.parametrize('fusion', ['last', 'mean', 'concat'])
+@pytest.mark.parametrize('fusion', ['last', 'mean', 'concat', 'concat_yx'])
 @pytest.mark.parametrize(
     'arithmetic, tolerance', [('float', 0), ('exact', FIXED_POINT)]
 )
@@ -61,7 +61,12 @@ def test_streams_obey_the_equations_in_every_fusion(
     with torch.no_grad():
         for branch in branches:
             x, y = branch(x) + 0.7 * x + y, 0.4 * x
-    expected = {'last': x, 'mean': (x + y) / 2, 'concat': torch.cat((x, y), -1)}
+    expected = {
+        'last': x,
+        'mean': (x + y) / 2,
+        'concat': torch.cat((x, y), -1),
+        'concat_yx': torch.cat((y, x), -1),
+    }
     found = output(branches, x0, 0.7, 0.4, arithmetic=arithmetic, fusion=fusion)
     torch.testing.assert_close(
         found, expected[fusion], rtol=1e-9, atol=tolerance + 1e-9

@@ -134,9 +134,7 @@ class MultiscaleBackbone(CountedCosts, DualResidualBackbone, ABC):
         outputs: List[Tensor] = []
         stage = 0
         for number, run in enumerate(self._runs):
-            finish = partial(
-                self._finish_run, run, size, number < len(self._runs) - 1
-            )
+            finish = partial(self._finish_run, run, size, number < len(self._runs) - 1)
             if run.blocks:
                 branches = [
                     branch
@@ -173,7 +171,10 @@ class MultiscaleBackbone(CountedCosts, DualResidualBackbone, ABC):
                 outputs += made
             else:
                 block = self.blocks[item.block]
-                x, size = self._transition(block, x, size), self._size_behind(block, size)
+                x, size = (
+                    self._transition(block, x, size),
+                    self._size_behind(block, size),
+                )
         return (*outputs, x) if goes_on else tuple(outputs)
 
     def _tail_modules(self, run: Run) -> List[nn.Module]:

@@ -2,6 +2,12 @@
 
 from .attention import AttentionBranch
 from .feed_forward import FeedForwardBranch
+from .pooling_attention import PoolingAttentionBranch
 from .window_attention import WindowAttentionBranch
 
-__all__ = ['AttentionBranch', 'FeedForwardBranch', 'WindowAttentionBranch']
+__all__ = [
+    'AttentionBranch',
+    'FeedForwardBranch',
+    'PoolingAttentionBranch',
+    'WindowAttentionBranch',
+]

@@ -12,11 +12,8 @@ from dr2net_mm.backbones.base.multiscale import (
     checked_scales,
     runs_of,
 )
-from dr2net_mm.backbones.branches import FeedForwardBranch
-from dr2net_mm.backbones.branches.pooling_attention import (
-    PoolingAttentionBranch,
-    pooled_size,
-)
+from dr2net_mm.backbones.branches import FeedForwardBranch, PoolingAttentionBranch
+from dr2net_mm.backbones.branches.pooling_attention import pooled_size
 from dr2net_mm.reversible import Branch
 
 Size = Tuple[int, ...]

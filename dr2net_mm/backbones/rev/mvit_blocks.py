@@ -104,7 +104,9 @@ class PoolingAttention(nn.Module):
 def pooled(x: Tensor, pool: nn.Module, norm: nn.Module, size: Size) -> Tensor:
     """Tokens [B, heads, N, C] behind a pooling convolution and a norm."""
     batch, heads = x.shape[:2]
-    maps = x.transpose(2, 3).reshape(batch * heads, -1, *size)
+    # Channels in front in memory too: in bfloat16 the CPU's gradient of a strided
+    # depthwise convolution does not give the same bits twice.
+    maps = x.transpose(2, 3).reshape(batch * heads, -1, *size).contiguous()
     tokens = pool(maps).flatten(2).transpose(1, 2)
     return norm(tokens.unflatten(0, (batch, heads)))
 

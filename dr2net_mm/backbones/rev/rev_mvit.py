@@ -80,7 +80,8 @@ class RevMViT(MultiscaleBackbone, BaseModule):
         drop_path_rate: Probability to drop a branch in the last block, in [0, 1).
         out_scales: Scales whose outputs are returned: a number for one tensor, a
             sequence for a tuple. Negative numbers count from the end.
-        out_type: ``'featmap'`` [B, 2C_i, (T,) H_i, W_i], or ``'avg_featmap'`` [B, 2C_i].
+        out_type: ``'featmap'`` [B, 2C_i, (T,) H_i, W_i], or ``'avg_featmap'``
+            [B, 2C_i].
         dual_residual: Options of
             :class:`dr2net_mm.reversible.DualResidualOptions` other than those of the
             published network.
@@ -203,7 +204,7 @@ class RevMViT(MultiscaleBackbone, BaseModule):
                 nn.init.trunc_normal_(parameter, std=0.02)
 
     def forward(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
-        """Features of images [B, in_channels, H, W] or videos [B, in_channels, T, H, W].
+        """Features of images [B, C, H, W] or videos [B, C, T, H, W].
 
         Returns:
             A tensor of the only scale, or a tuple, see ``out_scales`` and ``out_type``.
@@ -292,9 +293,7 @@ def _settings(arch: Union[str, dict]) -> Dict[str, Any]:
     if sorted(arch) != needed:
         raise ValueError(f'an arch dictionary needs {needed}, got {sorted(arch)}.')
     if arch['fuse'] not in STREAM_FUSIONS:
-        raise ValueError(
-            f'fuse must be one of {STREAM_FUSIONS}, got {arch["fuse"]!r}.'
-        )
+        raise ValueError(f'fuse must be one of {STREAM_FUSIONS}, got {arch["fuse"]!r}.')
     edges = [-1, *arch['downscale_indices'], arch['num_layers']]
     if any(after - before < 2 for before, after in zip(edges, edges[1:])):
         raise ValueError(
