@@ -132,7 +132,12 @@ def test_the_package_is_importable_with_one_of_mmdet_and_mmaction(tmp_path, abse
     code = 'import dr2net_mm\nfrom mmengine.registry import HOOKS, MODELS\n'
     code += 'assert HOOKS.get("Dr2CoefficientHook")\n'
     if absent == 'mmaction':
-        code += 'assert MODELS.get("Dr2SwinTransformer")\n'
+        code += 'from dr2net_mm.backbones import Dr2SwinTransformer\n'
+        code += 'assert MODELS.get("Dr2SwinTransformer") is Dr2SwinTransformer\n'
+    else:
+        code += 'try: MODELS.build(dict(type="Dr2SwinTransformer"))\n'
+        code += 'except ImportError as error: assert "MMCV==9.9" in str(error)\n'
+        code += 'else: assert False, "mmdet was imported"\n'
     done = run_python(code, tmp_path)
     assert done.returncode == 0, done.stderr
 

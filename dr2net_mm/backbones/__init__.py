@@ -1,10 +1,14 @@
 """Backbones, registered in MMEngine's root registry under ``Dr2*`` names.
 
-Each needs the library whose class it extends; one that is not installed leaves out
-its backbones and nothing else.
+Each needs the library whose class it extends, which is imported when the backbone is
+first built or imported from here.
 """
 
-from dr2net_mm.optional_imports import usable
+from typing import TYPE_CHECKING
+
+from mmengine.registry import MODELS
+
+from dr2net_mm.lazy_classes import LazyClasses
 
 from .base.dual_residual import (
     DualResidualBackbone,
@@ -13,39 +17,38 @@ from .base.dual_residual import (
 )
 from .necks import SimpleFeaturePyramid
 
+if TYPE_CHECKING:
+    from .mvit.mvit import Dr2MViT  # noqa: F401
+    from .rev.rev_mvit import RevMViT  # noqa: F401
+    from .rev.rev_vit import RevVisionTransformer  # noqa: F401
+    from .swin.swin import Dr2SwinTransformer  # noqa: F401
+    from .swin.swin3d import Dr2SwinTransformer3D  # noqa: F401
+    from .timm.backbone import Dr2TimmBackbone  # noqa: F401
+    from .timm.conventional import ConventionalTimmBackbone  # noqa: F401
+    from .vit.frozen_vit import FrozenVisionTransformer  # noqa: F401
+    from .vit.vit import Dr2VisionTransformer  # noqa: F401
+
+_classes = LazyClasses(
+    MODELS,
+    __name__,
+    {
+        'ConventionalTimmBackbone': ('timm.conventional', 'timm.models'),
+        'Dr2MViT': ('mvit.mvit', 'mmaction.models'),
+        'Dr2SwinTransformer': ('swin.swin', 'mmdet.models'),
+        'Dr2SwinTransformer3D': ('swin.swin3d', 'mmaction.models'),
+        'Dr2TimmBackbone': ('timm.backbone', 'timm.models'),
+        'Dr2VisionTransformer': ('vit.vit', 'mmaction.models'),
+        'FrozenVisionTransformer': ('vit.frozen_vit', 'mmaction.models'),
+        'RevMViT': ('rev.rev_mvit', 'mmcv.cnn'),
+        'RevVisionTransformer': ('rev.rev_vit', 'mmcv.cnn'),
+    },
+)
+__getattr__ = _classes.load
+
 __all__ = [
     'DualResidualBackbone',
     'DualResidualState',
     'SimpleFeaturePyramid',
     'dual_residual_backbones',
+    *_classes.installed(),
 ]
-
-if usable('mmdet.models'):
-    from .swin.swin import Dr2SwinTransformer  # noqa: F401
-
-    __all__ += ['Dr2SwinTransformer']
-
-if usable('mmaction.models'):
-    from .mvit.mvit import Dr2MViT  # noqa: F401
-    from .swin.swin3d import Dr2SwinTransformer3D  # noqa: F401
-    from .vit.frozen_vit import FrozenVisionTransformer  # noqa: F401
-    from .vit.vit import Dr2VisionTransformer  # noqa: F401
-
-    __all__ += [
-        'Dr2MViT',
-        'Dr2SwinTransformer3D',
-        'Dr2VisionTransformer',
-        'FrozenVisionTransformer',
-    ]
-
-if usable('mmcv.cnn'):
-    from .rev.rev_mvit import RevMViT  # noqa: F401
-    from .rev.rev_vit import RevVisionTransformer  # noqa: F401
-
-    __all__ += ['RevMViT', 'RevVisionTransformer']
-
-if usable('timm.models'):
-    from .timm.backbone import Dr2TimmBackbone  # noqa: F401
-    from .timm.conventional import ConventionalTimmBackbone  # noqa: F401
-
-    __all__ += ['ConventionalTimmBackbone', 'Dr2TimmBackbone']

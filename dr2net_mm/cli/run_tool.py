@@ -60,12 +60,14 @@ def _accepted_arguments(cls: Optional[type], message: str) -> str:
     import difflib
     import inspect
 
+    from dr2net_mm.lazy_classes import registered_class
+
     unexpected = re.search(r'unexpected keyword argument \'(\w+)\'', message)
     if cls is None or unexpected is None:
         return ''
     names = [
         name
-        for parent in inspect.getmro(cls)[:-1]
+        for parent in inspect.getmro(registered_class(cls))[:-1]
         for name in inspect.signature(parent.__init__).parameters
         if name not in ('self', 'args', 'kwargs')
     ]

@@ -1,5 +1,6 @@
 """A config without dr2net_mm, for a network that ended at (alpha, beta) = (1, 0)."""
 
+import contextlib
 from copy import deepcopy
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -9,6 +10,7 @@ from mmengine.hooks import Hook
 
 from dr2net_mm.backbones import DualResidualBackbone
 from dr2net_mm.errors import UserError
+from dr2net_mm.lazy_classes import registered_class
 
 _PACKAGE = 'dr2net_mm'
 
@@ -37,13 +39,18 @@ class PlainConfig(NamedTuple):
 
 
 def our_classes() -> Dict[str, type]:
-    """Every class of dr2net_mm that a config can name."""
-    return {
-        name: cls
-        for entries in _REGISTRIES
-        for name, cls in entries.module_dict.items()
-        if isinstance(cls, type) and _is_ours(cls)
-    }
+    """Return every class of dr2net_mm that a config can name.
+
+    Those whose library cannot be imported are left out.
+    """
+    classes = {}
+    for entries in _REGISTRIES:
+        for name, entry in list(entries.module_dict.items()):
+            with contextlib.suppress(ImportError):
+                cls = registered_class(entry)
+                if isinstance(cls, type) and _is_ours(cls):
+                    classes[name] = cls
+    return classes
 
 
 def dual_residual_configs(model: Mapping[str, Any]) -> Dict[str, dict]:

@@ -19,7 +19,7 @@ from dr2net_mm.reversible import Branch
 Size = Tuple[int, ...]
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class Dr2MViT(MultiscaleBackbone, MViT):
     """mmaction's ``MViT`` (MViTv2) with two residual streams.
 

@@ -56,7 +56,7 @@ REV_MVIT_ARCHS: Dict[str, Dict[str, Any]] = {
 OUT_TYPES = ('featmap', 'avg_featmap')
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class RevMViT(MultiscaleBackbone, BaseModule):
     """Rev-MViT, the member (α, β) = (0, 1) of the dual-residual family.
 

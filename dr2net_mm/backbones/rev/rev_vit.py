@@ -98,7 +98,7 @@ class RevViTBlock(nn.Module):
         ]
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
     """Rev-ViT, the member (α, β) = (0, 1) of the dual-residual family.
 

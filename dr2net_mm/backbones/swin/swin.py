@@ -14,7 +14,7 @@ from .token_grid import TokenGridBackbone
 GridSize = Tuple[int, int]
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
     """mmdet's ``SwinTransformer`` with two residual streams in every stage.
 

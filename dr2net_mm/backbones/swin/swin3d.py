@@ -15,7 +15,7 @@ from .token_grid import TokenGridBackbone
 GridSize = Tuple[int, int, int]
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
     """mmaction's ``SwinTransformer3D`` with two residual streams in every stage.
 

@@ -26,7 +26,7 @@ from .program import (
 )
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
     """A timm model whose residual blocks have two residual streams.
 

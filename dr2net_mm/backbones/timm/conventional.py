@@ -10,7 +10,7 @@ from dr2net_mm.memory.activation_checkpoint import checkpoint_modules
 from .features import TimmFeatures
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class ConventionalTimmBackbone(TimmFeatures):
     """The conventional twin of ``Dr2TimmBackbone``: timm's forward pass, autograd's
     backward pass.

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class FrozenVisionTransformer(VisionTransformer):
     """mmaction's ``VisionTransformer`` with a frozen embedding and frozen first blocks.
 

@@ -24,7 +24,7 @@ from dr2net_mm.reversible.replay import AutocastState
 GridSize = Tuple[int, int, int]
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
     """mmaction's VideoMAE ``VisionTransformer`` with two residual streams.
 

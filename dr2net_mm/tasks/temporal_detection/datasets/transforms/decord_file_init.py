@@ -6,7 +6,7 @@ from mmaction.datasets.transforms import DecordInit
 from mmengine.registry import TRANSFORMS
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(force=True)
 class DecordFileInit(DecordInit):
     """mmaction's ``DecordInit``, which lets decord read a local file by itself.
 

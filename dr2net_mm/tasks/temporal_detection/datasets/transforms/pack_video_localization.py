@@ -19,7 +19,7 @@ META_KEYS = (
 )
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(force=True)
 class PackVideoLocalizationInputs(BaseTransform):
     """Pack the frames of a video and its ground truth.
 
