@@ -15,6 +15,7 @@ _RUNNER_KEYS = {
     'auto_scale_lr',
     'backend_args',
     'cfg',
+    'check_data',
     'compile',
     'custom_hooks',
     'custom_imports',
@@ -77,18 +78,18 @@ def apply_options(cfg: Config, options: Dict[str, Any]) -> None:
         ) from error
 
 
-def _datasets(dataset: Any) -> Iterator[dict]:
+def datasets_in(dataset: Any) -> Iterator[dict]:
     """The datasets inside wrappers such as RepeatDataset and ConcatDataset."""
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
-            yield from _datasets(item)
+            yield from datasets_in(item)
     elif isinstance(dataset, dict):
         yield dataset
-        yield from _datasets(dataset.get('dataset'))
-        yield from _datasets(dataset.get('datasets'))
+        yield from datasets_in(dataset.get('dataset'))
+        yield from datasets_in(dataset.get('datasets'))
 
 
-def _is_remote(dataset: dict) -> bool:
+def is_remote(dataset: dict) -> bool:
     """Whether files of a dataset are read through a backend other than local disk."""
     loaders = [dataset] + [
         step for step in dataset.get('pipeline') or [] if isinstance(step, dict)
@@ -105,7 +106,7 @@ def _is_remote(dataset: dict) -> bool:
     return False
 
 
-def _joined(root: str, path: str) -> str:
+def joined(root: str, path: str) -> str:
     if os.path.isabs(path) or not root or not is_local(path):
         return path
     return os.path.join(root, path)
@@ -120,20 +121,20 @@ def dataset_paths(cfg: Config, mode: str) -> List[Tuple[str, str, bool]]:
     paths = []
     loaders = cfg.get(f'{mode}_dataloader') or {}
     for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
-        for dataset in _datasets(loader.get('dataset')):
-            if _is_remote(dataset):
+        for dataset in datasets_in(loader.get('dataset')):
+            if is_remote(dataset):
                 continue
             where = f'{mode}_dataloader.dataset'
             root = dataset.get('data_root') or ''
             for key in ('ann_file', 'proposal_file', 'label_map_file'):
                 if isinstance(dataset.get(key), str) and dataset[key]:
-                    path = _joined(root, dataset[key])
+                    path = joined(root, dataset[key])
                     paths.append((f'{where}.{key}', path, False))
             prefixes = dataset.get('data_prefix')
             for key, prefix in (prefixes or {}).items():
                 # An empty prefix means that annotations hold whole paths.
-                if isinstance(prefix, str) and _joined(root, prefix):
-                    path = _joined(root, prefix)
+                if isinstance(prefix, str) and joined(root, prefix):
+                    path = joined(root, prefix)
                     paths.append((f'{where}.data_prefix.{key}', path, True))
     evaluators = cfg.get(f'{mode}_evaluator') or []
     for metric in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:

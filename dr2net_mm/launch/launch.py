@@ -20,6 +20,7 @@ from dr2net_mm.errors import UserError
 from dr2net_mm.rank import launcher_rank
 
 from .checkpoint_guard import CheckpointGuard
+from .coco_checks import check_coco_datasets
 from .config_checks import (
     apply_options,
     check_dataset_paths,
@@ -136,6 +137,7 @@ def training_config(args: argparse.Namespace) -> Config:
     modes = ('train', 'val') if cfg.get('val_cfg') is not None else ('train',)
     check_dataset_paths(cfg, modes)
     check_pretrained_files(cfg)
+    check_coco_datasets(cfg, modes)
     return cfg
 
 
@@ -197,6 +199,7 @@ def testing_config(args: argparse.Namespace) -> Config:
     check_checkpoint_file(args.checkpoint, 'checkpoint')
     cfg.load_from, cfg.resume = args.checkpoint, False
     check_dataset_paths(cfg, ('test',))
+    check_coco_datasets(cfg, ('test',))
     if args.show or args.show_dir:
         _show_predictions(cfg, args)
     if args.tta:

@@ -1,0 +1,1 @@
+"""Object detection: the frameworks' detectors; of our own, checks of their data."""

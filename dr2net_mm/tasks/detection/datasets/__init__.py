@@ -1,0 +1,1 @@
+"""Checks of annotation files in COCO's format and of the images that they name."""
