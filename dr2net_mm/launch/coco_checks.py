@@ -12,11 +12,11 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 from mmengine.config import Config
 
-from dr2net_mm.checkpoints.atomic_write import atomic_open
+from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.errors import DataFileError
 from dr2net_mm.launch.config_checks import datasets_in, is_local, is_remote, joined
-from dr2net_mm.launch.rank import launcher_rank
 from dr2net_mm.optional_imports import usable
+from dr2net_mm.rank import launcher_rank
 from dr2net_mm.tasks.detection.datasets.coco_check import (
     CocoReport,
     check_coco_file,

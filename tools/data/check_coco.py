@@ -15,6 +15,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Iterator
 
 from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
 from dr2net_mm.launch.coco_checks import (
     SAMPLED_IMAGES,
@@ -22,7 +23,7 @@ from dr2net_mm.launch.coco_checks import (
     cached_report,
     coco_files,
 )
-from dr2net_mm.launch.config_checks import check_dataset_paths, load_config
+from dr2net_mm.launch.config_checks import check_dataset_paths
 from dr2net_mm.tasks.detection.datasets.coco_check import evenly
 from dr2net_mm.tasks.detection.datasets.coco_findings import CocoUse, Entry
 from dr2net_mm.tasks.detection.datasets.coco_images import Loader, check_images
