@@ -5,12 +5,15 @@ command lines.
 """
 
 from .conversion import Conversion
+from .slowfast_rev import mm_to_slowfast_rev, slowfast_rev_to_mm
 from .timm_vit import timm_vit_to_mmaction
 from .videomae import mmaction_to_videomae, videomae_to_mmaction
 
 __all__ = [
     'Conversion',
+    'mm_to_slowfast_rev',
     'mmaction_to_videomae',
+    'slowfast_rev_to_mm',
     'timm_vit_to_mmaction',
     'videomae_to_mmaction',
 ]

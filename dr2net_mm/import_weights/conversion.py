@@ -111,9 +111,18 @@ def check_final_norm(target: Optional[str]) -> None:
 
 
 def check_layout(
-    weights: Mapping[str, Tensor], expected: Mapping[str, Tuple[int, ...]]
+    weights: Mapping[str, Tensor],
+    expected: Mapping[str, Tuple[int, ...]],
+    network: str = 'a plain vision transformer',
+    names: str = 'mmaction',
 ) -> None:
     """Raise unless the weights are exactly those that are expected.
+
+    Args:
+        weights: Tensors by name.
+        expected: Shapes by name.
+        network: What a network of these shapes is called.
+        names: Whose names these are.
 
     Raises:
         UserError: naming tensors that are unknown, missing or of another shape.
@@ -132,8 +141,8 @@ def check_layout(
             break
     if problems:
         raise UserError(
-            f'the checkpoint is not that of a plain vision transformer: '
-            f'{"; ".join(problems)} (names are those of mmaction)'
+            f'the checkpoint is not that of {network}: {"; ".join(problems)} (names '
+            f'are those of {names})'
         )
 
 
