@@ -9,4 +9,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 # The models are so small that a process for each core beats threads within one.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
-exec python -m pytest -n "${DR2NET_TEST_PROCESSES:-auto}" --dist loadscope "$@"
+# A module stays in one process; tests/conftest.py orders the modules, slow ones first.
+exec python -m pytest -n "${DR2NET_TEST_PROCESSES:-auto}" --dist loadscope \
+    --no-loadscope-reorder "$@"

@@ -12,12 +12,21 @@ TOKENS, CHANNELS = 600, 8
 STREAM = 4 * TOKENS * CHANNELS
 
 
+@pytest.fixture(autouse=True)
+def only_new_objects():
+    """Let the collector pass by everything that other tests and imports have left."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def tensors_alive() -> int:
-    """Bytes of all tensors that exist, each storage once."""
+    """Bytes of all tensors that exist since the test began, each storage once."""
     gc.collect()
     storages = {}
     for thing in gc.get_objects():
-        if isinstance(thing, torch.Tensor):
+        if issubclass(type(thing), torch.Tensor):
             storage = thing.untyped_storage()
             storages[storage._cdata] = storage.nbytes()
     return sum(storages.values())
