@@ -22,6 +22,9 @@ import dr2net_mm.launch.safe  # noqa: E402, F401
 pytest_plugins = ['tests.fixtures.rev', 'tests.fixtures.videomae']
 
 
+TESTS = Path(__file__).resolve().parent
+
+
 def pytest_collection_modifyitems(items: list) -> None:
     """Begin with what takes longest; skip tests marked ``cuda`` without a GPU.
 
