@@ -1,7 +1,17 @@
 """What every dual-residual backbone shares."""
 
 import contextlib
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 import torch
 import torch.utils.checkpoint as cp
@@ -11,6 +21,7 @@ from dr2net_mm.reversible import (
     Branch,
     DualResidualOptions,
     DualResidualStage,
+    Stage,
     StageOutput,
     check_coefficients,
 )
@@ -21,6 +32,8 @@ from dr2net_mm.reversible.stage_output import OutputFunction, Taps
 
 from .declaration import BackboneDeclaration
 from .wrapping import check_wrapping
+
+StageType = TypeVar('StageType', bound=Stage)
 
 #: Input sizes whose storage plans are remembered.
 MAX_PLANS = 1024
@@ -146,17 +159,18 @@ class DualResidualBackbone(BackboneDeclaration):
 
     @contextlib.contextmanager
     def replaced_stages(
-        self, make: Callable[[DualResidualStage], Any]
-    ) -> Iterator[List[Any]]:
-        """Context in which others, that are called alike, run in place of the stages.
+        self, make: Callable[[DualResidualStage], StageType]
+    ) -> Iterator[List[StageType]]:
+        """Temporarily replace the stages with others of the same call signature.
 
         Args:
-            make: From a stage to the one in its place.
+            make: Gives for a stage its replacement.
         """
         own = self._dual_residual_stages
-        self._dual_residual_stages = [make(stage) for stage in own]
+        replacements = [make(stage) for stage in own]
+        self._dual_residual_stages = replacements
         try:
-            yield self._dual_residual_stages
+            yield replacements
         finally:
             self._dual_residual_stages = own
 
