@@ -10,6 +10,10 @@ from importlib.util import find_spec
 from typing import Any, Callable, Dict, Optional
 
 from dr2net_mm.errors import DataFileError
+from dr2net_mm.tasks.temporal_detection.datasets.video_readers import (
+    reading_problem,
+    show_upright,
+)
 
 # Module -> its transforms that open a file named in the sample.
 _LOADERS = {
@@ -27,6 +31,8 @@ _LOADERS = {
         'RawFrameDecode',
     ),
 }
+# Of these, those whose readers have to be asked to turn pictures.
+_TURNED = ('OpenCVInit', 'PyAVInit')
 _PATH_KEYS = ('img_path', 'filename', 'frame_dir', 'video_path', 'audio_path')
 
 
@@ -44,7 +50,7 @@ def _naming_the_file(transform: Callable) -> Callable:
     def named(self: Any, results: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         path = _sample_path(results)
         try:
-            return transform(self, results)
+            results = transform(self, results)
         except DataFileError:
             raise
         except FileNotFoundError as error:
@@ -55,11 +61,13 @@ def _naming_the_file(transform: Callable) -> Callable:
         except ImportError:
             raise
         except Exception as error:
-            reason = ' '.join(str(error).split())
             raise DataFileError(
-                f'cannot read {path} ({type(error).__name__}: {reason}); replace the '
-                'file, or take it out of the annotations'
+                f'cannot read {path} ({reading_problem(error)}); replace the file, or '
+                'take it out of the annotations'
             ) from error
+        if type(self).__name__ in _TURNED:
+            show_upright(results)
+        return results
 
     named.names_the_file = True  # type: ignore[attr-defined]
     return named

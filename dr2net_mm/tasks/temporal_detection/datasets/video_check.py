@@ -9,6 +9,8 @@ from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
 from dr2net_mm.errors import UserError
 
+from .video_readers import reading_problem
+
 
 class VideoReader:
     """The part of a data set's pipeline that reads frames, for three of them.
@@ -52,6 +54,8 @@ class VideoReader:
             raise
         except Exception as error:
             reason = ' '.join(str(error).split())
+            if not isinstance(error, UserError):
+                reason = reading_problem(error)
             return name, reason if path in reason else f'{path}: {reason}'
         return name, ''
 

@@ -20,6 +20,7 @@ from .temporal_annotations import (
     summarise,
 )
 from .video_folder import find_videos
+from .video_readers import reading_problem
 
 EXTENSIONS = ('.mp4', '.mkv', '.webm', '.avi', '.mov')
 ON_PROBLEM = ('error', 'drop')
@@ -273,10 +274,7 @@ class VideoLocalizationDataset(BaseDataset):
         """Drop a video in training if that is wanted, else raise its error."""
         reason = ' '.join(str(error).split())
         if not isinstance(error, DataFileError):
-            reason = (
-                f'cannot read {path} ({type(error).__name__}: {reason}); replace the '
-                'file'
-            )
+            reason = f'cannot read {path} ({reading_problem(error)}); replace the file'
         drops = self.unreadable_videos == 'drop' and not self.test_mode
         self.unreadable[idx] = path
         count, total = len(self.unreadable), len(self)

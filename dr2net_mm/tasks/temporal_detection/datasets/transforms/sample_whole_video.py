@@ -7,6 +7,15 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from dr2net_mm.errors import DataFileError
+from dr2net_mm.tasks.temporal_detection.datasets.frame_times import (
+    frame_times,
+    frames_at_equal_times,
+    has_constant_rate,
+)
+from dr2net_mm.tasks.temporal_detection.datasets.video_readers import (
+    read_in_order,
+    show_upright,
+)
 
 SHORT_VIDEO = ('repeat', 'error')
 
@@ -45,8 +54,13 @@ class SampleWholeVideo(BaseTransform):
     the file must be as long as that: a file that was cut, or is another one, would
     shift every target.
 
+    In a file of a variable frame rate the frames are those on screen in the middle of
+    equal spans of *time*: :func:`frames_at_equal_times`. In a file of a constant rate
+    that is the same as equal parts by number: :func:`whole_video_indices`. Times count
+    from the first frame. Pictures are turned as the file's rotation metadata says.
+
     Required keys: ``total_frames``, ``video_reader``; for the check also
-    ``duration_second``.
+    ``duration_second``; for the times of a reader other than decord's ``filename``.
 
     Added keys: ``frame_inds``, ``clip_len``, ``num_clips``, ``frame_interval``,
     ``duration_frame`` and ``feature_frame`` (both the frames of the file: the samples
@@ -104,27 +118,39 @@ class SampleWholeVideo(BaseTransform):
                 f'{name} has {total} frames, but {self.num_frames} are asked for; set '
                 "short_video='repeat' to repeat frames, or ask for fewer"
             )
-        self._check_duration(results, name, total)
-        results['frame_inds'] = whole_video_indices(total, self.num_frames)
+        show_upright(results)
+        times = frame_times(results)
+        if times is None or has_constant_rate(times):
+            fps = frames_per_second(results)
+            duration = total / fps if fps else None
+            indices = whole_video_indices(total, self.num_frames)
+        else:
+            duration = float(times[-1] - times[0])
+            indices = frames_at_equal_times(times, self.num_frames)
+            read_in_order(results)
+        self._check_duration(results, name, duration)
+        results['frame_inds'] = indices
         results['clip_len'] = self.num_frames
         results['num_clips'] = 1
         results['frame_interval'] = total / self.num_frames
         results['duration_frame'] = results['feature_frame'] = total
         return results
 
-    def _check_duration(self, results: Dict[str, Any], name: str, total: int) -> None:
+    def _check_duration(
+        self, results: Dict[str, Any], name: str, measured: Optional[float]
+    ) -> None:
         if self.duration_tolerance is None or 'duration_second' not in results:
             return
-        fps = frames_per_second(results)
-        if fps is None:
+        if measured is None:
             return
-        stated, measured = float(results['duration_second']), total / fps
+        stated, total = float(results['duration_second']), results['total_frames']
         allowed = max(
             self.duration_tolerance, self.relative_duration_tolerance * stated
         )
         if abs(measured - stated) > allowed:
             raise DataFileError(
-                f'{name} lasts {measured:.2f} s ({total} frames, {fps:.3f} a second), '
+                f'{name} lasts {measured:.2f} s ({total} frames, '
+                f'{total / measured:.3f} a second), '
                 f'but its annotation says {stated:.2f} s: it is truncated or another '
                 'video, and its targets would be wrong. Replace it, or correct the '
                 f'annotation; {allowed:.2f} s are tolerated (duration_tolerance, '
