@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dr2net_mm.errors import UserError
 
 from .cuda_autocast import CudaAutocast
+from .meta_attention import FusedMetaAttention
 from .storage_meter import StorageMeter
 
 
@@ -97,6 +98,7 @@ def measure_step(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_gradients_marked(model, meter))
         stack.enter_context(meter)
+        stack.enter_context(FusedMetaAttention())
         if amp is not None:
             stack.enter_context(rules)
         with torch.autocast('cpu', dtype=amp or torch.bfloat16, enabled=bool(amp)):

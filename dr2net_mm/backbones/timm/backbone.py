@@ -1,6 +1,6 @@
 """Any supported timm model as a dual-residual backbone."""
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.utils.checkpoint as cp
@@ -15,7 +15,7 @@ from dr2net_mm.reversible.replay import AutocastState
 
 from .blocks import branches_of
 from .features import TimmFeatures
-from .model import batch_norms
+from .model import OutIndices, batch_norms
 from .program import (
     Blocks,
     Layers,
@@ -62,14 +62,18 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
     def __init__(
         self,
         model_name: str,
-        *args: Any,
+        out_indices: OutIndices = None,
+        pretrained: Union[None, bool, str] = None,
         dual_residual: Optional[dict] = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(model_name, *args, **kwargs)
+        super().__init__(model_name, out_indices, pretrained is True, **kwargs)
         self._check_batch_norms()
         stages = self._segments(self.family.own_size())[1:]
         self._init_dual_residual(dual_residual, len(stages), ('last',))
+        if isinstance(pretrained, str):
+            # It may hold coefficients.
+            self.load_pretrained(pretrained)
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         """Feature maps [B, C_i, H_i, W_i] of the ``out_indices``, in their order.

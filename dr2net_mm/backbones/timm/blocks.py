@@ -57,8 +57,9 @@ def branches_of(item: Blocks, shape: Sequence[int], chunk: Chunk) -> List[List[B
     """
     if item.channels_last:
         shape = (shape[0], shape[-1], *shape[1:-1])
+    arguments = {**item.arguments, **item.more}
     found = [
-        block_branches(block, shape, chunk, item.width, item.arguments)
+        block_branches(block, shape, chunk, item.width, arguments)
         for block in item.blocks
     ]
     if item.channels_last:

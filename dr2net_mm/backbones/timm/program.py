@@ -32,12 +32,14 @@ class Blocks(NamedTuple):
         channels_last: Whether the stream is [B, H, W, C] though the blocks take
             [B, C, H, W]: they see the same numbers in memory as in timm, where such
             maps have channels last in memory.
+        more: Further arguments of what makes the branches.
     """
 
     blocks: Sequence[nn.Module]
     width: int
     arguments: Dict[str, Any] = {}
     channels_last: bool = False
+    more: Dict[str, Any] = {}
 
 
 class Feature(NamedTuple):

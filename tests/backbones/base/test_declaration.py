@@ -73,8 +73,6 @@ def test_its_conventional_twin_takes_its_weights_and_gives_its_features(
     config: Dict[str, Any], model
 ) -> None:
     plain = type(model).plain_config(config)
-    if 'Conventional' in plain['type'] and plain['type'] not in MODELS.module_dict:
-        pytest.skip('the twin of timm is not there yet')
     twin = MODELS.build(plain)
     twin.eval()
     state = model.state_dict()

@@ -3,6 +3,7 @@
 import functools
 from typing import List, Sequence
 
+import torch
 from timm.models.hiera import Hiera, HieraBlock
 from torch import Tensor, nn
 
@@ -19,7 +20,8 @@ from ..program import Blocks, Feature, Layers, Program
 class HieraFamily(Family):
     """timm's ``Hiera``; streams are tokens [B, N, C] in the order of its windows.
 
-    The first block of a stage pools and widens its tokens: an ordinary layer.
+    The attention of a stage's first block pools and widens its tokens: an ordinary
+    layer.
     """
 
     # timm has none for features.
@@ -52,9 +54,12 @@ class HieraFamily(Family):
         items: Program = [Layers(self.embed)]
         for i, block in enumerate(self.model.blocks):
             if block.do_expand:
-                items.append(Layers(block, [block]))
-            else:
-                items.append(Blocks([block], block.dim_out))
+                # Its feed-forward part is in the stream.
+                modules = [block.norm1, block.proj, block.attn, block.ls1]
+                attend = functools.partial(_widened, block)
+                items.append(Layers(attend, [m for m in modules if m is not None]))
+            kept = dict(attention=not block.do_expand)
+            items.append(Blocks([block], block.dim_out, kept))
             if i in ends:
                 function = functools.partial(self.feature_map, i)
                 items.append(Feature(ends.index(i), function))
@@ -65,21 +70,41 @@ class HieraFamily(Family):
         return self.model.reroll(x, block).permute(0, 3, 1, 2)
 
 
+def _widened(block: nn.Module, x: Tensor) -> Tensor:
+    """Tokens behind an attention that pools and widens, with their shortcut."""
+    normed = block.norm1(x)
+    if block.proj is not None:
+        x = _pooled(block, block.proj(normed)).amax(dim=1)
+    else:
+        groups = _pooled(block, x)
+        x = torch.cat([groups.amax(dim=1), groups.mean(dim=1)], dim=-1)
+    return x + block.drop_path1(block.ls1(block.attn(normed)))
+
+
+def _pooled(block: nn.Module, x: Tensor) -> Tensor:
+    return x.view(x.shape[0], block.attn.q_stride, -1, x.shape[-1])
+
+
 @register_block(HieraBlock)
 def hiera_branches(
-    block: nn.Module, shape: Sequence[int], chunk: Chunk
+    block: nn.Module, shape: Sequence[int], chunk: Chunk, attention: bool = True
 ) -> List[Branch]:
-    """Branches dp1(ls1(attn(norm1 x))) and dp2(ls2(mlp(norm2 x)))."""
+    """Branches dp1(ls1(attn(norm1 x))) and dp2(ls2(mlp(norm2 x))).
+
+    Args:
+        block: The block.
+        shape: Shape of the stream, [B, N, C].
+        chunk: How many tokens at a time.
+        attention: Whether its attention is in the stream.
+    """
+    feed = LayersBranch((block.norm2, block.mlp, block.ls2), block.drop_path2, chunk)
+    return [_attention(block, shape, chunk), feed] if attention else [feed]
+
+
+def _attention(block: nn.Module, shape: Sequence[int], chunk: Chunk) -> Branch:
     attention = block.attn
     seen = attention.window_size if attention.use_mask_unit_attn else None
-    return [
-        attention_branch(
-            (block.norm1, attention, block.ls1),
-            attention,
-            block.drop_path1,
-            shape,
-            chunk,
-            seen=seen,
-        ),
-        LayersBranch((block.norm2, block.mlp, block.ls2), block.drop_path2, chunk),
-    ]
+    layers = (block.norm1, attention, block.ls1)
+    return attention_branch(
+        layers, attention, block.drop_path1, shape, chunk, seen=seen
+    )

@@ -60,6 +60,11 @@ class MaxVitFamily(HierarchicalFamily):
             elif isinstance(block, MaxxVitBlock):
                 behind = Blocks([block], width, dict(convolution=False))
                 items += [Layers(block.conv, [block.conv]), behind]
+            elif type(block) is TransformerBlock2d:
+                behind = Blocks([block], width, dict(attention=False))
+                modules = [block.shortcut, block.norm1, block.attn, block.ls1]
+                attend = functools.partial(_widened, block)
+                items += [Layers(attend, modules), behind]
             else:
                 items.append(Layers(block, [block]))
         return items
@@ -159,11 +164,29 @@ def mbconv_branches(
     return [map_branch(layers, block.drop_path, shape, chunk)]
 
 
+def _widened(block: nn.Module, x: Tensor) -> Tensor:
+    """Map behind an attention that halves it, with its shortcut."""
+    found = block.drop_path1(block.ls1(block.attn(block.norm1(x))))
+    return block.shortcut(x) + found
+
+
 @register_block(TransformerBlock2d)
 def coatnet_branches(
-    block: nn.Module, shape: Sequence[int], chunk: Chunk
+    block: nn.Module, shape: Sequence[int], chunk: Chunk, attention: bool = True
 ) -> List[Branch]:
-    """Branches dp1(ls1(attn(norm1 x))) and dp2(ls2(mlp(norm2 x)))."""
+    """Branches dp1(ls1(attn(norm1 x))) and dp2(ls2(mlp(norm2 x))).
+
+    Args:
+        block: The block.
+        shape: Shape of the stream, [B, C, H, W].
+        chunk: How many rows of the stream at a time.
+        attention: Whether its attention is in the stream.
+    """
+    feed = map_branch(
+        (block.norm2, block.mlp, block.ls2), block.drop_path2, shape, chunk
+    )
+    if not attention:
+        return [feed]
     seen = shape[2] * shape[3]
     return [
         map_branch(
@@ -174,5 +197,5 @@ def coatnet_branches(
             weights=3 * block.attn.num_heads * seen,
             products=2 * seen * shape[1],
         ),
-        map_branch((block.norm2, block.mlp, block.ls2), block.drop_path2, shape, chunk),
+        feed,
     ]

@@ -15,12 +15,14 @@ from ..blocks import Chunk, register_block
 from ..family import HierarchicalFamily, Size, check_own_size, register_family
 from ..program import Blocks, Feature, Layers, Program
 
+WHOLE_BLOCK, FEED_FORWARD = dict(attention=True), dict(attention=False)
+
 
 @register_family(MultiScaleVit)
 class MViTFamily(HierarchicalFamily):
     """timm's ``MultiScaleVit``; streams are tokens [B, N, C].
 
-    The first block of a stage that pools or widens its tokens is an ordinary layer.
+    Attention that pools or widens its tokens is an ordinary layer.
     """
 
     def check_size(self, size: Size) -> None:
@@ -33,12 +35,21 @@ class MViTFamily(HierarchicalFamily):
         items: Program = [Layers(functools.partial(self._embed, grid))]
         for number, stage in enumerate(self.model.stages):
             for block in stage.blocks:
-                if keeps_shape(block):
-                    items.append(Blocks([block], block.norm1.weight.numel(), grid))
-                else:
+                whole = keeps_shape(block)
+                if block.shortcut_proj_mlp is not None:
+                    raise ValueError(
+                        'this MViTv2 widens its tokens in an MLP (expand_attn=False), '
+                        'whose blocks have no residual branches; choose another model.'
+                    )
+                if not whole:
+                    # The feed-forward part of the block is in the stream.
                     before, grid = grid, {}
                     change = functools.partial(_change, block, before, grid)
-                    items.append(Layers(change, [block]))
+                    modules = [block.norm1, block.attn, block.shortcut_proj_attn]
+                    items.append(Layers(change, [m for m in modules if m is not None]))
+                kinds = WHOLE_BLOCK if whole else FEED_FORWARD
+                width = block.norm2.weight.numel()
+                items.append(Blocks([block], width, grid, more=kinds))
             last = number == self.last_stage
             norms = self.output_norms() if self.output_norm and last else []
             function = functools.partial(self._map, grid, norms)
@@ -63,24 +74,39 @@ class MViTFamily(HierarchicalFamily):
 
 def keeps_shape(block: nn.Module) -> bool:
     """Whether a block adds to its input, neither pooled nor projected."""
-    changes = (
-        block.shortcut_pool_attn,
-        block.shortcut_proj_attn,
-        block.shortcut_proj_mlp,
-    )
-    return all(change is None for change in changes)
+    return block.shortcut_pool_attn is None and block.shortcut_proj_attn is None
 
 
 def _change(block: nn.Module, before: dict, after: dict, x: Tensor) -> Tensor:
-    x, after['feat_size'] = block(x, before['feat_size'])
-    return x
+    """Tokens behind an attention that pools or widens, with their shortcut."""
+    normed, size = block.norm1(x), before['feat_size']
+    if block.shortcut_proj_attn is not None:
+        x = block.shortcut_proj_attn(normed)
+    x = block._shortcut_pool(x, size)
+    found, after['feat_size'] = block.attn(normed, size)
+    return x + block.drop_path1(found)
 
 
 @register_block(MultiScaleBlock)
 def mvit_branches(
-    block: nn.Module, shape: Sequence[int], chunk: Chunk, feat_size: Sequence[int]
+    block: nn.Module,
+    shape: Sequence[int],
+    chunk: Chunk,
+    feat_size: Sequence[int],
+    attention: bool = True,
 ) -> List[Branch]:
-    """Branches dp1(attn(norm1 x, size)) and dp2(mlp(norm2 x))."""
+    """Branches dp1(attn(norm1 x, size)) and dp2(mlp(norm2 x)).
+
+    Args:
+        block: The block.
+        shape: Shape of the stream, [B, N, C].
+        chunk: How many tokens at a time.
+        feat_size: Rows and columns of tokens.
+        attention: Whether its attention is in the stream.
+    """
+    feed = LayersBranch((block.norm2, block.mlp), block.drop_path2, chunk)
+    if not attention:
+        return [feed]
     attend = functools.partial(_attend, block.attn, feat_size)
     # Keys are pooled.
     pool = block.attn.pool_k
@@ -95,7 +121,7 @@ def mvit_branches(
             seen=-(-shape[1] // pooled),
             modules=(block.norm1, block.attn),
         ),
-        LayersBranch((block.norm2, block.mlp), block.drop_path2, chunk),
+        feed,
     ]
 
 

@@ -1,0 +1,122 @@
+"""Checkpoints of timm's models, and what is said about them."""
+
+import logging
+from typing import Dict
+
+import pytest
+import timm
+import torch
+from torch import Tensor
+
+from dr2net_mm.backbones import Dr2TimmBackbone
+
+SMALL = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
+NAME = 'vit_small_patch16_224'
+
+
+@pytest.fixture
+def weights() -> Dict[str, Tensor]:
+    """timm's own state dict, head included."""
+    torch.manual_seed(0)
+    return timm.create_model(NAME, num_classes=10, **SMALL).state_dict()
+
+
+def assert_loaded(model: Dr2TimmBackbone, weights: Dict[str, Tensor]) -> None:
+    own = {k: v for k, v in model.state_dict().items() if 'dual' not in k}
+    assert own and all(torch.equal(value, weights[name]) for name, value in own.items())
+
+
+def test_pth_and_safetensors_are_loaded(tmp_path, weights) -> None:
+    torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
+    from safetensors.torch import save_file
+
+    save_file(weights, str(tmp_path / 'weights.safetensors'))
+    for name in ('weights.pth', 'weights.safetensors'):
+        model = Dr2TimmBackbone(NAME, pretrained=str(tmp_path / name), **SMALL)
+        assert_loaded(model, weights)
+
+
+def test_what_is_left_of_a_checkpoint_is_said(tmp_path, weights, monkeypatch) -> None:
+    lines = []
+    monkeypatch.setattr(
+        'dr2net_mm.backbones.timm.weights.print_log',
+        lambda message, *args, level=logging.INFO: lines.append((level, message)),
+    )
+    path = str(tmp_path / 'weights.pth')
+    torch.save(dict(weights, strange=torch.ones(1)), path)
+    Dr2TimmBackbone(NAME, pretrained=path, **SMALL)
+    ((level, message),) = lines
+    assert level == logging.WARNING
+    assert 'left 2 that the features do not use (head.weight, head.bias)' in message
+    assert '1 are unknown to the model (strange)' in message
+
+
+def test_position_embeddings_are_resized_by_timms_filter(tmp_path, weights) -> None:
+    path = str(tmp_path / 'weights.pth')
+    torch.save(weights, path)
+    model = Dr2TimmBackbone(NAME, pretrained=path, **dict(SMALL, img_size=64))
+    assert model.pos_embed.shape == (1, 65, 32)
+    assert torch.equal(
+        model.blocks[1].mlp.fc2.weight, weights['blocks.1.mlp.fc2.weight']
+    )
+
+
+def test_layer_scales_of_the_authors_of_deit3_are_renamed(tmp_path) -> None:
+    name, small = 'deit3_small_patch16_224', SMALL
+    weights = timm.create_model(name, num_classes=0, **small).state_dict()
+    theirs = {
+        key.replace('ls1.gamma', 'gamma_1').replace('ls2.gamma', 'gamma_2'): value + 1
+        for key, value in weights.items()
+    }
+    assert 'blocks.0.gamma_1' in theirs
+    path = str(tmp_path / 'weights.pth')
+    torch.save(dict(model=theirs), path)
+    model = Dr2TimmBackbone(name, pretrained=path, **small)
+    assert torch.equal(model.blocks[0].ls1.gamma, theirs['blocks.0.gamma_1'])
+
+
+def test_init_cfg_loads_when_weights_are_initialized(tmp_path, weights) -> None:
+    path = str(tmp_path / 'weights.pth')
+    torch.save(weights, path)
+    cfg = dict(type='Pretrained', checkpoint=path)
+    model = Dr2TimmBackbone(NAME, init_cfg=cfg, **SMALL)
+    model.init_weights()
+    assert_loaded(model, weights)
+
+
+def test_pretrained_weights_survive_init_weights(tmp_path, weights) -> None:
+    path = str(tmp_path / 'weights.pth')
+    torch.save(weights, path)
+    model = Dr2TimmBackbone(NAME, pretrained=path, **SMALL)
+    model.init_weights()
+    assert_loaded(model, weights)
+
+
+def test_the_checkpoint_of_a_detector_with_this_backbone_is_loaded(tmp_path) -> None:
+    trained = Dr2TimmBackbone(NAME, dual_residual=dict(alpha=0.3, beta=0.7), **SMALL)
+    state = {f'backbone.{k}': v for k, v in trained.state_dict().items()}
+    path = str(tmp_path / 'detector.pth')
+    torch.save(dict(state_dict=dict(state, neck=torch.ones(1))), path)
+    model = Dr2TimmBackbone(NAME, pretrained=path, **SMALL)
+    assert_loaded(model, trained.state_dict())
+    assert (model.alpha, model.beta) == (0.3, 0.7)
+
+
+def test_weights_of_another_model_are_refused_with_numbers(tmp_path, weights) -> None:
+    path = str(tmp_path / 'weights.pth')
+    torch.save(weights, path)
+    with pytest.raises(ValueError, match=r'is not of this model: \d+ of 42 tensors'):
+        Dr2TimmBackbone(NAME, pretrained=path, **dict(SMALL, depth=3))
+    with pytest.raises(ValueError, match=r' 0 of \d+ tensors fit, \d+ are missing'):
+        Dr2TimmBackbone('convnext_atto', pretrained=path)
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match="pretrained='none.pth' is no file"):
+        Dr2TimmBackbone(NAME, pretrained='none.pth', **SMALL)
+
+
+def test_an_unknown_initialization_is_refused() -> None:
+    model = Dr2TimmBackbone(NAME, init_cfg=dict(type='Kaiming'), **SMALL)
+    with pytest.raises(ValueError, match=r"takes init_cfg=dict\(type='Pretrained'"):
+        model.init_weights()
