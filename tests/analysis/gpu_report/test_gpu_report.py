@@ -11,7 +11,7 @@ import pytest
 
 from dr2net_mm.analysis.gpu_report import command, process
 from dr2net_mm.analysis.gpu_report.checks import read_junit
-from dr2net_mm.analysis.gpu_report.steps import Step, make_steps
+from dr2net_mm.analysis.gpu_report.steps import CUDA_TESTS, Step, make_steps
 from dr2net_mm.analysis.gpu_report.tables import report_tables
 
 TINY = ('--device', 'cpu', '--tiny')
@@ -53,13 +53,13 @@ def test_the_results_are_measurements(whole_report):
     def results(name):
         return json.loads((folder / f'{name}.json').read_text())['results']
 
-    assert results('tests')['passed'] == results('tests-unfused')['passed'] == 3
+    assert results('tests')['passed'] == 3 < results('tests-unfused')['passed']
     memory = results('memory')['rows']
     assert len(memory) == 9 and all(0.85 < row['ratio'] < 1.15 for row in memory)
     rows = {row['mode']: row for row in results('swin-t')['rows']}
     assert len(rows) == 5 and all(row['seconds']['median'] > 0 for row in rows.values())
     for row in results('determinism')['rows']:
-        assert row['verify'] is None
+        assert row['error'] is None
         assert row['to_stored']['different'] == 0 < row['to_stored']['gradients']
     assert results('soak')['passed'] and results('soak')['most_bytes'] > 0
 
@@ -195,6 +195,18 @@ def test_full_size_names_the_benchmarks_of_the_documentation(capsys):
         if step.kind == 'benchmark' and step.name in ('swin-t', 'dino-swin-t')
     ]
     assert precisions == [['fp32', 'bf16']] * 2
+
+
+def test_every_test_for_a_gpu_is_in_a_folder_that_is_run(request):
+    root = request.config.rootpath
+    marked = [
+        path.relative_to(root).as_posix()
+        for path in (root / 'tests').rglob('test_*.py')
+        if 'mark.cuda' in path.read_text()
+    ]
+    assert len(marked) > 5
+    for path in marked:
+        assert any(path.startswith(f'{folder}/') for folder in CUDA_TESTS), path
 
 
 def test_failures_of_a_test_run_are_named(tmp_path):

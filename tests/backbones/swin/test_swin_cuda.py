@@ -1,5 +1,6 @@
 """``Dr2SwinTransformer`` on a GPU."""
 
+import os
 from unittest import mock
 
 import pytest
@@ -45,6 +46,9 @@ def test_exact_arithmetic_has_the_stored_gradients_bit_for_bit(
     assert all(map(torch.equal, found, wanted))
 
 
+@pytest.mark.skipif(
+    os.environ.get('DR2NET_FUSED') == '0', reason='DR2NET_FUSED=0: no kernels'
+)
 @pytest.mark.parametrize('amp', [None, torch.bfloat16])
 @pytest.mark.parametrize('arithmetic', ['exact', 'float'])
 def test_fused_kernels_change_no_bit(swin, arithmetic, amp):

@@ -28,6 +28,11 @@ HAS_TRITON = importlib.util.find_spec('triton') is not None
 HAS_INTERPRETER = HAS_TRITON and int(version('triton').split('.')[0]) >= 3
 DEVICES = ['cpu'] if INTERPRETED else [pytest.param('cuda', marks=pytest.mark.cuda)]
 
+# With the kernels off there is nothing to compare with torch.
+pytestmark = pytest.mark.skipif(
+    os.environ.get('DR2NET_FUSED') == '0', reason='DR2NET_FUSED=0: no kernels'
+)
+
 BRANCH_TYPES = [torch.float32, torch.bfloat16, torch.float16]
 EDGE = 2**31 - 1
 TOKENS, CHANNELS = 46, 24
