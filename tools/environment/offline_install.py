@@ -172,17 +172,20 @@ class Install:
         # ninja may be a package that brings its program along.
         path = f'{self.env / "bin"}{os.pathsep}{os.environ.get("PATH", "")}'
         common = dict(MAX_JOBS=jobs, PIP_FIND_LINKS=str(packages), PATH=path)
-        if architectures is None:
-            builder = Path(__file__).with_name('build_mmcv.py')
-            self.step('compile mmcv for the CPU', self.python, str(builder),
-                      requirement, '--out', str(wheels), PIP_NO_INDEX='1',
-                      PIP_CONSTRAINT='', PIP_EXTRA_INDEX_URL='', **common)  # fmt: skip
+        builder = Path(__file__).with_name('build_mmcv.py')
+        if architectures is None and builder.exists():
+            self.step(
+                'compile mmcv for the CPU', self.python, str(builder), requirement,
+                '--out', str(wheels), PIP_NO_INDEX='1', PIP_CONSTRAINT='',
+                PIP_EXTRA_INDEX_URL='', **common,
+            )  # fmt: skip
         else:
+            kind = f'CUDA ({architectures})' if architectures else 'the CPU'
             self.pip(
-                f'compile mmcv for CUDA ({architectures}), {jobs} processes',
-                'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir',
-                str(wheels), requirement, MMCV_WITH_OPS='1', FORCE_CUDA='1',
-                TORCH_CUDA_ARCH_LIST=architectures, **common,
+                f'compile mmcv for {kind}, {jobs} processes', 'wheel', '--no-deps',
+                '--no-build-isolation', '--wheel-dir', str(wheels), requirement,
+                MMCV_WITH_OPS='1', FORCE_CUDA='1' if architectures else '0',
+                TORCH_CUDA_ARCH_LIST=architectures or '', **common,
             )  # fmt: skip
         (wheel,) = wheels.glob('*mmcv*.whl')
         self.pip(

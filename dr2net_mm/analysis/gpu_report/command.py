@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from dr2net_mm.cli.analysis_arguments import OneLineParser, run_command, write_json
+from dr2net_mm.cli.command import OneLineParser, run_command
+from dr2net_mm.cli.output import write_json
 from dr2net_mm.errors import StoppedBySignal, UserError
 
 from .process import run_step
