@@ -91,6 +91,7 @@ setup(
         'mim': requirements(MM, 'mmcv'),
         'mmdet': requirements(MM, 'mmdet'),
         'mmaction': requirements(MM, 'mmaction'),
+        'mmpretrain': requirements(VERSIONS['EXTRA_REQUIREMENTS'], 'mmpretrain'),
         # tools/model_converters/export_onnx.py and its check.
         'onnx': ['onnx', 'onnxruntime'],
         'tests': (ROOT / 'requirements' / 'tests.txt').read_text().splitlines(),

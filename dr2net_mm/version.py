@@ -24,6 +24,12 @@ MM_REQUIREMENTS = {
     'mmaction': ('mmaction2', '>=1.1.0,<1.3.0'),
 }
 
+# Extras that only some configs need.
+EXTRA_REQUIREMENTS = {
+    # Image classification: configs/rev_vit.
+    'mmpretrain': ('mmpretrain', '>=1.1.0,<1.4.0'),
+}
+
 # What the stack above imports without declaring it.
 UNDECLARED_REQUIREMENTS = {
     # MMEngine imports pkg_resources, gone from setuptools 82 (MMEngine PR #1676).
