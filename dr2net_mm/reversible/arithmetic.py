@@ -11,7 +11,7 @@ done and undone. Its operations end in ``_`` where they reuse a stream's memory.
 """
 
 import math
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from .branch import Piece
 from .coefficients import BETA_BITS, beta_numerator
 from .kernels import dispatch, fused
 from .options import DualResidualOptions
+from .ratio import Ratio
 
 #: Elements handled at a time by elementwise work on whole streams: few enough on the
 #: CPU for its cache, many enough elsewhere to keep a device busy.
@@ -64,6 +65,38 @@ class Arithmetic:
         self.beta = beta
         self.dtype = dtype
         self.branch_dtype = branch_dtype
+
+    def enter(self, x0: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Streams (x_0, y_0) of an input, and its largest magnitude over the limit."""
+        raise NotImplementedError
+
+    def view(self, x: Tensor, piece: Piece) -> Tensor:
+        """A piece of the stream x_{i-1} as a branch sees it."""
+        raise NotImplementedError
+
+    def value(self, stream: Tensor) -> Tensor:
+        """The stream x_i or y_i as floating-point numbers (a copy)."""
+        raise NotImplementedError
+
+    def add_(self, y: Tensor, piece: Piece, f: Tensor, x: Tensor) -> Optional[Tensor]:
+        """Turn y_{i-1} into x_i on one piece.
+
+        Returns:
+            Its largest magnitude over the limit; None where there is no limit.
+        """
+        raise NotImplementedError
+
+    def subtract_(self, x: Tensor, piece: Piece, f: Tensor, x_before: Tensor) -> None:
+        """Turn x_i into y_{i-1} on one piece."""
+        raise NotImplementedError
+
+    def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Optional[Tensor]]:
+        """Turn x_{i-1} into y_i; also return what the inverse needs, if ``keep``."""
+        raise NotImplementedError
+
+    def inverse_beta_step_(self, y: Tensor, remainder: Optional[Tensor]) -> Tensor:
+        """Turn y_i into x_{i-1}."""
+        raise NotImplementedError
 
     def output(self, stream: Tensor) -> Tensor:
         """The stream x_i or y_i as the layers after the stage see it."""
@@ -126,11 +159,11 @@ class FloatArithmetic(Arithmetic):
         """Turn x_i into y_{i-1} on one piece."""
         piece.add_(x, self.increment(f, x_before).neg_())
 
-    def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Any]:
+    def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Optional[Tensor]]:
         """``y_i = β·x_{i-1}`` in place, and what the inverse needs (nothing)."""
         return x.mul_(self.beta), None
 
-    def inverse_beta_step_(self, y: Tensor, remainder: Any) -> Tensor:
+    def inverse_beta_step_(self, y: Tensor, remainder: Optional[Tensor]) -> Tensor:
         """``x_{i-1} = y_i / β`` in place."""
         return y.div_(self.beta)
 
@@ -165,7 +198,7 @@ class ExactArithmetic(Arithmetic):
         super().__init__(alpha, numerator / (1 << BETA_BITS), dtype, branch_dtype)
         self.scale_before = 2.0 ** bits[0]
         self.scale = 2.0 ** bits[1]
-        self.ratio = fixed_point.Ratio(numerator, BETA_BITS + bits[0] - bits[2])
+        self.ratio = Ratio(numerator, BETA_BITS + bits[0] - bits[2])
 
     def enter(self, x0: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """Streams (X_0, Y_0) of an input, and its largest magnitude over the limit."""
@@ -216,15 +249,16 @@ class ExactArithmetic(Arithmetic):
             return
         piece.add_(x, self._integer_increment(f, x_before).to(torch.int32).neg_())
 
-    def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Any]:
+    def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Optional[Tensor]]:
         """Y_i in the memory of X_{i-1}, and the packed remainders if ``keep``."""
         if self.ratio.numerator == 0:
             return torch.zeros_like(x), (x if keep else None)
         return x, fixed_point.step_(x, self.ratio, slice_size(x), keep)
 
-    def inverse_beta_step_(self, y: Tensor, remainder: Any) -> Tensor:
+    def inverse_beta_step_(self, y: Tensor, remainder: Optional[Tensor]) -> Tensor:
         """X_{i-1} in the memory of Y_i."""
         if self.ratio.numerator == 0:
+            assert remainder is not None  # X_{i-1} itself.
             return remainder
         return fixed_point.inverse_step_(y, remainder, self.ratio, slice_size(y))
 
@@ -261,10 +295,9 @@ def make_arithmetics(
         return [FloatArithmetic(alpha, beta, dtype, branch_dtype)] * (steps + 1)
     bits = fraction_bits_of_steps(options.fraction_bits, alpha, beta, steps)
     # Before the entry there is x_0 itself; after the last step nothing is added.
-    padded = [bits[0], *bits, bits[-1]]
+    triples = zip([bits[0], *bits], bits, [*bits[1:], bits[-1]])
     return [
-        ExactArithmetic(alpha, beta, dtype, branch_dtype, tuple(padded[i : i + 3]))
-        for i in range(steps + 1)
+        ExactArithmetic(alpha, beta, dtype, branch_dtype, triple) for triple in triples
     ]
 
 

@@ -31,9 +31,9 @@ def compare_gradients(
     squares = reference_squares = absolute = largest = 0.0
     count = 0
     for gradient, reference in zip(gradients, references):
-        if gradient is None and reference is None:
-            continue
         known = gradient if reference is None else reference
+        if known is None:
+            continue
         zeros = torch.zeros_like(known, dtype=torch.float64)
         g = zeros if gradient is None else gradient.double()
         r = zeros if reference is None else reference.double()

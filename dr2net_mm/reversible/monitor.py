@@ -31,7 +31,7 @@ class StreamMonitor:
         return {'name': self.name}
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
-        self.__init__(state['name'])
+        type(self).__init__(self, state['name'])
 
     def begin(self) -> None:
         """Begin a forward pass; what one that an error ended has left is forgotten."""

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, fields
-from typing import Optional, Union
+from typing import Any, Dict, Optional, Union
 
 from .coefficients import check_coefficients
 
@@ -73,8 +73,8 @@ class DualResidualOptions:
                 'pretrained Swin and ViT backbones.'
             )
         chunk = self.chunk
-        whole_number = isinstance(chunk, int) and not isinstance(chunk, bool)
-        if not (chunk is None or chunk == 'auto' or (whole_number and chunk > 0)):
+        positive = isinstance(chunk, int) and not isinstance(chunk, bool) and chunk > 0
+        if not (chunk is None or chunk == 'auto' or positive):
             raise ValueError(
                 "chunk must be 'auto', None or a positive number of tokens, got "
                 f'{chunk!r}.'
@@ -114,7 +114,7 @@ class DualResidualOptions:
             )
 
     @classmethod
-    def from_dict(cls, options: Optional[dict]) -> 'DualResidualOptions':
+    def from_dict(cls, options: Optional[Dict[str, Any]]) -> 'DualResidualOptions':
         """Make options from a config dictionary and name keys that do not exist."""
         options = dict(options or {})
         known = [field.name for field in fields(cls)]

@@ -96,7 +96,9 @@ class WatchedStage:
             self._witness = branches[first] = Witness(branches[first])
             # A branch whose activations are stored is not evaluated again.
             stored[first] = False
-        outputs = self._stage(x, branches, alpha, beta, stage_output, stored, taps)
+        outputs: Tuple[Tensor, ...] = self._stage(
+            x, branches, alpha, beta, stage_output, stored, taps
+        )
         if self._witness is not None:
             self._witness.forward_is_over = True
         return outputs
@@ -120,7 +122,10 @@ class _CheckpointedBranch(_WrappedBranch):
     """A branch of which autograd keeps the input only."""
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
-        return cp.checkpoint(self.branch, x, piece, drop_mask, use_reentrant=False)
+        output: Tensor = cp.checkpoint(
+            self.branch, x, piece, drop_mask, use_reentrant=False
+        )
+        return output
 
 
 class ReferenceStage:
@@ -151,4 +156,7 @@ class ReferenceStage:
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage."""
         checkpointed = [_CheckpointedBranch(branch) for branch in branches]
-        return self._stage(x, checkpointed, alpha, beta, stage_output, taps=taps)
+        outputs: Tuple[Tensor, ...] = self._stage(
+            x, checkpointed, alpha, beta, stage_output, taps=taps
+        )
+        return outputs

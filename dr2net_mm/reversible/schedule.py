@@ -161,7 +161,7 @@ def check_count(name: str, value: int) -> int:
 
 def _shape(policy: str, progress: float) -> float:
     if policy == 'exponential':
-        return (_POLICY_BASE**progress - 1) / (_POLICY_BASE - 1)
+        return (math.pow(_POLICY_BASE, progress) - 1) / (_POLICY_BASE - 1)
     if policy == 'logarithmic':
         return math.log1p((_POLICY_BASE - 1) * progress) / math.log(_POLICY_BASE)
     return progress

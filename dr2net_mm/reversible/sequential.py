@@ -1,6 +1,6 @@
 """Residual branches as one module, for networks that have no config."""
 
-from typing import Any, Dict, Iterable
+from typing import Any, Dict, Iterable, Tuple
 
 from torch import Tensor, nn
 
@@ -59,8 +59,8 @@ class DualResidualSequential(nn.Module):
             FixedPointOverflowError: If a stream is not finite or out of range.
         """
         branches = [FunctionBranch(branch) for branch in self.branches]
-        (output,) = self._stage(x, branches, self.alpha, self.beta)
-        return output
+        outputs: Tuple[Tensor, ...] = self._stage(x, branches, self.alpha, self.beta)
+        return outputs[0]
 
     def set_coefficients(self, alpha: float, beta: float) -> None:
         """Set α and β.

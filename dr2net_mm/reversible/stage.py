@@ -19,13 +19,13 @@ from .stored import run_stored
 from .tape import StepRecord, Tape, TapOutputs
 
 
-def uncompiled(function: Callable) -> Callable:
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function``, which torch.compile leaves as it is.
 
     A compiled branch and its evaluation in the backward pass would round differently,
     and coefficients that change would have it compiled again and again.
     """
-    disabled: List[Callable] = []
+    disabled: List[Callable[..., Any]] = []
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -167,7 +167,10 @@ class DualResidualStage:
             if number in taps:
                 token = _tap(token, tape, arithmetic, taps[number])
         parameters = trained(stage_output)
-        return Leave.apply(token, tape, arithmetics[-1], stage_output, *parameters)
+        outputs: Tuple[Tensor, ...] = Leave.apply(
+            token, tape, arithmetics[-1], stage_output, *parameters
+        )
+        return outputs
 
     def _run_branch(
         self,
@@ -186,7 +189,8 @@ class DualResidualStage:
             )
             return token
         record = StepRecord(arithmetic, branch, branch.pieces(tape.x), parameters, keep)
-        return Step.apply(token, tape, record, self.monitor, *parameters)
+        behind: Tensor = Step.apply(token, tape, record, self.monitor, *parameters)
+        return behind
 
 
 def _tap(
@@ -195,7 +199,8 @@ def _tap(
     """Token behind a tap, its outputs on the tape."""
     parameters = trained(output)
     if parameters or token.requires_grad:
-        return Tap.apply(token, tape, arithmetic, output, *parameters)
+        behind: Tensor = Tap.apply(token, tape, arithmetic, output, *parameters)
+        return behind
     outputs = output(output.fuse(arithmetic, tape.x, tape.y))
     tape.taps.append(TapOutputs(outputs, frozen=True))
     return token

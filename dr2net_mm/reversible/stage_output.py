@@ -55,6 +55,8 @@ class StageOutput:
         """Fuse two streams that are floating-point tensors already."""
         if self.fusion == 'last':
             return x
+        if y is None:
+            raise ValueError(f'fusion {self.fusion!r} needs both streams, got one.')
         if self.fusion == 'mean':
             return (x + y) * 0.5
         streams = (y, x) if self.fusion == 'concat_yx' else (x, y)

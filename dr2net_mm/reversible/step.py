@@ -113,7 +113,7 @@ def branch_gradients(
                     f, wanted, piece.read(gx).to(f.dtype), allow_unused=True
                 )
             )
-        if needs_input_gradient:
+        if below is not None:
             gradient = found.pop(0)
             if gradient is not None:
                 piece.add_(below, gradient)
@@ -122,7 +122,10 @@ def branch_gradients(
         # Nothing of this piece is to be alive while the next one is evaluated.
         del view, f, found
     tape.x, tape.y = x, x_after
-    tape.gradients = None if below is None else Gradients(below, gx)
+    if below is None:
+        tape.gradients = None  # type: ignore[assignment]
+    else:
+        tape.gradients = Gradients(below, gx)
     return totals
 
 

@@ -64,7 +64,7 @@ class StepRecord:
     def nbytes(self) -> int:
         """Bytes kept, apart from parameters, graphs and what is cached per size."""
         kept = [self.drop_mask, self.remainder]
-        total = sum(tensor.nbytes for tensor in kept if tensor is not None)
+        total: int = sum(tensor.nbytes for tensor in kept if tensor is not None)
         return total + sum(state.nbytes() for state in self.rng if state is not None)
 
 
@@ -112,9 +112,11 @@ class Tape:
         self.name = name
         self.autocast = autocast
         self.verify = verify
-        self.x: Optional[Tensor] = None
-        self.y: Optional[Tensor] = None
-        self.gradients: Optional[Gradients] = None
+        # None before the forward and after the backward pass; ``rewind`` checks it
+        # before a backward step reads them.
+        self.x: Tensor = None  # type: ignore[assignment]
+        self.y: Tensor = None  # type: ignore[assignment]
+        self.gradients: Gradients = None  # type: ignore[assignment]
         self.records: List[StepRecord] = []
         self.taps: List[TapOutputs] = []
         self.position = 0
@@ -147,7 +149,8 @@ class Tape:
 
     def release(self) -> None:
         """Forget the streams and gradients: the backward pass is over."""
-        self.x = self.y = self.gradients = None
+        self.x = self.y = None  # type: ignore[assignment]
+        self.gradients = None  # type: ignore[assignment]
 
     def check(self, record: StepRecord, position: int) -> None:
         """Compare the reconstructed input of a step with its checksum.

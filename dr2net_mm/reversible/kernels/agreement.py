@@ -56,6 +56,7 @@ def _trials(
             stream, None, f.to(device), view.to(device), alpha, scale
         )
         yield stream.clone(), before + right.to(torch.int32)
+        assert largest is not None
         yield largest, (right + before).abs().max() / 2.0**31
         fused.increment_(
             stream, None, f.to(device), view.to(device), alpha, scale, subtract=True

@@ -5,7 +5,7 @@ in one Triton kernel. :mod:`dispatch` says whether it can.
 """
 
 from functools import lru_cache
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ def _blocks(elements: int) -> Tuple[int]:
     return (-(-elements // BLOCK),)
 
 
-def _place(stream: Tensor, index: Any) -> Tuple[Tensor, Tensor, dict]:
+def _place(stream: Tensor, index: Any) -> Tuple[Tensor, Tensor, Dict[str, Any]]:
     """What a kernel needs to address a piece: memory, row index, constants."""
     channels = stream.shape[-1]
     if isinstance(index, slice) and index.step not in (None, 1):
@@ -62,7 +62,7 @@ def read(stream: Tensor, index: Any, factor: float, dtype: torch.dtype) -> Tenso
         dtype: float32, or a type that float32 is rounded to at the end.
     """
     source, rows, constants = _place(stream, index)
-    shape = source.shape
+    shape: Sequence[int] = source.shape
     if constants['INDEXED']:
         shape = (rows.numel(), stream.shape[-1])
     out = torch.empty(shape, dtype=dtype, device=stream.device)
