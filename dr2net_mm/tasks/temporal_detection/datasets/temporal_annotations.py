@@ -60,7 +60,8 @@ def load_annotations(
         ``{video id: its annotations}``, ids without ActivityNet's ``v_``.
 
     Raises:
-        DataFileError: If the file is not of one of the formats.
+        DataFileError: If the file is not of one of the formats, if a video stands in
+            it twice, or if labels differ in spaces only.
     """
     content = _load_json(path, backend_args)
     if not isinstance(content, dict) or not content:
@@ -72,6 +73,7 @@ def load_annotations(
     database = content if flat else content['database']
     if not isinstance(database, dict) or not database:
         raise DataFileError(f'{path} has no videos in its "database"')
+    _check_ids(path, database)
     videos = {}
     for name, entry in database.items():
         key = without_prefix(name) if flat else name
@@ -84,6 +86,7 @@ def load_annotations(
                 f'{"" if flat else ", a subset"} and annotations, each with a '
                 'segment [start, end] in seconds and a label'
             ) from None
+    _check_texts(path, videos)
     return videos
 
 
@@ -182,6 +185,41 @@ def summarise(names: Sequence[Any], shown: int = 3) -> str:
     return f'{listed} and {rest} more' if rest > 0 else listed
 
 
+def _check_ids(path: str, database: Dict[str, Any]) -> None:
+    """Refuse videos that stand in the file with and without ActivityNet's ``v_``."""
+    both = [name for name in database if f'{ACTIVITYNET_PREFIX}{name}' in database]
+    if both:
+        subsets = [
+            str(entry.get('subset')) if isinstance(entry, dict) else '?'
+            for entry in (database[both[0]], database[ACTIVITYNET_PREFIX + both[0]])
+        ]
+        where = f' (subsets {" and ".join(subsets)})' if subsets != ['None'] * 2 else ''
+        raise DataFileError(
+            f'{path}: {len(both)} videos stand in it twice, with and without '
+            f'{ACTIVITYNET_PREFIX!r}: {summarise(both)}{where}. Both are the same file: '
+            'it would count twice, or be trained on and tested too; keep one of each'
+        )
+
+
+def _check_texts(path: str, videos: Dict[str, AnnotatedVideo]) -> None:
+    """Refuse labels that are one class but for spaces, and subsets with spaces."""
+    labels = set(all_labels(videos))
+    padded = {x for x in labels if x != x.strip() and x.strip() in labels}
+    ids = [v.video_id for v in videos.values() if padded & {a.label for a in v.actions}]
+    if padded:
+        raise DataFileError(
+            f'{path}: {summarise(sorted(padded))} have spaces around the name of '
+            f'another class, and would be classes of their own; in the videos '
+            f'{summarise(ids)}. Remove the spaces'
+        )
+    for video in videos.values():
+        if video.subset is not None and video.subset != video.subset.strip():
+            raise DataFileError(
+                f'{path}: video {video.video_id!r} is in the subset {video.subset!r}, '
+                'with spaces, and would be left out; remove them'
+            )
+
+
 def _parse_video(name: str, entry: Dict[str, Any], flat: bool) -> AnnotatedVideo:
     duration = float(entry['duration_second' if flat else 'duration'])
     subset = None if flat else str(entry['subset'])
@@ -203,7 +241,24 @@ def _read(path: str, backend_args: Optional[dict]) -> str:
 
 
 def _load_json(path: str, backend_args: Optional[dict]) -> Any:
+    twice: List[str] = []
+
+    def collect(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+        items = dict(pairs)
+        if len(items) < len(pairs):
+            # JSON keeps the last silently; of entries, such as videos, that is a loss.
+            entries = [key for key, value in pairs if isinstance(value, dict)]
+            twice.extend(key for key in items if entries.count(key) > 1)
+        return items
+
     try:
-        return json.loads(_read(path, backend_args))
+        content = json.loads(_read(path, backend_args), object_pairs_hook=collect)
     except ValueError as error:
         raise DataFileError(f'{path} is not a JSON file: {error}') from None
+    if twice:
+        raise DataFileError(
+            f'{path}: {len(twice)} videos stand in it more than once: '
+            f'{summarise(twice)}. All but the last entry would be lost, with their '
+            'subset and segments; merge or remove them'
+        )
+    return content
