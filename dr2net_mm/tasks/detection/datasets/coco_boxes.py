@@ -16,6 +16,7 @@ from .coco_findings import (
     is_missing,
     is_number,
     name_entry,
+    only,
     others,
     shown,
 )
@@ -104,9 +105,11 @@ def _is_box(value: Any) -> bool:
 
 def _all_boxes(values: Sequence[Any]) -> bool:
     """Whether all are boxes: a second for a million of them."""
-    return all(type(v) is list and len(v) == 4 for v in values) and set(
-        map(type, chain.from_iterable(values))
-    ) <= {int, float}
+    return (
+        only(values, list)
+        and set(map(len, values)) <= {4}
+        and only(chain.from_iterable(values), int, float)
+    )
 
 
 def _check_fields(read: _Annotations, wanted: set, use: CocoUse) -> List[str]:
@@ -115,6 +118,8 @@ def _check_fields(read: _Annotations, wanted: set, use: CocoUse) -> List[str]:
 
     def check(key: str, fits: Callable[[Any], bool], remedy: str) -> None:
         values = column(read.items, key)
+        if key != 'bbox' and only(values, int, float):
+            return
         wrong = [number for number, value in enumerate(values) if not fits(value)]
         if wrong:
             value = values[wrong[0]]

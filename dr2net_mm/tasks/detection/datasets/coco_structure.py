@@ -1,6 +1,5 @@
 """Reading a COCO-format file: its lists, and the fields without which it cannot be."""
 
-import gc
 import json
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -10,6 +9,7 @@ from .coco_findings import (
     is_missing,
     is_number,
     name_entry,
+    only,
     others,
     repeated,
     shown,
@@ -20,9 +20,6 @@ LISTS = ('images', 'annotations', 'categories')
 
 def load_json(path: str) -> Tuple[Any, Optional[Finding]]:
     """Content of a file, or the finding that it is not JSON."""
-    # The collector would visit millions of new objects again and again.
-    collects = gc.isenabled()
-    gc.disable()
     try:
         with open(path, encoding='utf-8') as file:
             return json.load(file), None
@@ -30,9 +27,6 @@ def load_json(path: str) -> Tuple[Any, Optional[Finding]]:
         return None, Finding(True, f'{path} is not UTF-8 text ({error}); save it so')
     except ValueError as error:
         return None, Finding(True, f'{path} is not a JSON file: {error}')
-    finally:
-        if collects:
-            gc.enable()
 
 
 def check_structure(content: Any, path: str) -> List[Finding]:
@@ -57,8 +51,8 @@ def check_structure(content: Any, path: str) -> List[Finding]:
                 'COCO\'s format: "images", "annotations" and "categories" are lists'
             )
             continue
-        wrong = [index for index, item in enumerate(value) if type(item) is not dict]
-        if wrong:
+        if not only(value, dict):
+            wrong = [i for i, item in enumerate(value) if type(item) is not dict]
             found.append(
                 f'{key}[{wrong[0]}] is {shown(value[wrong[0]])}, not an object'
                 f'{others(len(wrong))}; correct or remove it'
@@ -92,6 +86,8 @@ def _wrong_field(
     wanted: str,
 ) -> List[str]:
     values = column(items, key)
+    if fits is _is_id and only(values, int):
+        return []
     wrong = [index for index, value in enumerate(values) if not fits(value)]
     if not wrong:
         return []
