@@ -196,8 +196,8 @@ def _check_ids(path: str, database: Dict[str, Any]) -> None:
         where = f' (subsets {" and ".join(subsets)})' if subsets != ['None'] * 2 else ''
         raise DataFileError(
             f'{path}: {len(both)} videos stand in it twice, with and without '
-            f'{ACTIVITYNET_PREFIX!r}: {summarise(both)}{where}. Both are the same '
-            'file: it would count twice, or be trained on and tested too; keep one of each'
+            f'{ACTIVITYNET_PREFIX!r}: {summarise(both)}{where}. Both are the same file, '
+            'which would count twice, or be trained on and tested too; keep one of each'
         )
 
 
