@@ -196,7 +196,7 @@ def _check_ids(path: str, database: Dict[str, Any]) -> None:
         where = f' (subsets {" and ".join(subsets)})' if subsets != ['None'] * 2 else ''
         raise DataFileError(
             f'{path}: {len(both)} videos stand in it twice, with and without '
-            f'{ACTIVITYNET_PREFIX!r}: {summarise(both)}{where}. Both are the same file, '
+            f'{ACTIVITYNET_PREFIX!r}: {summarise(both)}{where}. Both are one file, '
             'which would count twice, or be trained on and tested too; keep one of each'
         )
 
