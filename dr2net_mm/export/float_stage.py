@@ -1,19 +1,15 @@
-"""Dual-residual stages as ordinary float operations, for export to other runtimes.
-
-The numbers are those of evaluation mode in ``arithmetic='float'``. Nothing is done in
-place, nothing depends on the batch size, and whole streams are worked on at a time.
-"""
+"""Dual-residual stages as ordinary float operations, for export to other runtimes."""
 
 import contextlib
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from dr2net_mm.backbones import dual_residual_backbones
 from dr2net_mm.reversible import Branch, DualResidualStage, StageOutput
-from dr2net_mm.reversible.coefficients import BETA_BITS, beta_numerator
 from dr2net_mm.reversible.stage_output import Taps, check_taps
+from dr2net_mm.reversible.traced import run_traced
 
 
 @contextlib.contextmanager
@@ -28,10 +24,7 @@ def float_stages(model: nn.Module) -> Iterator[None]:
 class FloatStage:
     """A stage that stands in for a :class:`DualResidualStage` in evaluation mode.
 
-        x_i = F_i(x_{i-1}) + α·x_{i-1} + y_{i-1},  y_i = β·x_{i-1}
-
-    with α and β as constants; a coefficient of 1 takes no multiplication, and one of
-    0 no stream.
+    See :func:`dr2net_mm.reversible.traced.run_traced` for what it computes.
 
     Args:
         stage: The stage whose options it takes.
@@ -59,23 +52,5 @@ class FloatStage:
         if torch.is_grad_enabled():
             raise RuntimeError(f'{self.name} is for export, under torch.no_grad()')
         stage_output = stage_output or StageOutput(self.options.fusion)
-        if self.options.arithmetic == 'exact':
-            beta = beta_numerator(beta) / (1 << BETA_BITS)
         taps = check_taps(taps, len(branches), self.name)
-        tapped: List[Tensor] = []
-        y = _scaled(x, beta)
-        for number, branch in enumerate(branches, start=1):
-            parts = [branch.export(x), _scaled(x, alpha), y]
-            y = _scaled(x, beta)
-            x = sum(part for part in parts if part is not None)
-            if number in taps:
-                tapped += taps[number](x)
-        if stage_output.fusion != 'last' and y is None:
-            y = torch.zeros_like(x)
-        return (*tapped, *stage_output(stage_output.join(x, y)))
-
-
-def _scaled(x: Tensor, factor: float) -> Optional[Tensor]:
-    if factor == 0:
-        return None
-    return x if factor == 1 else x * factor
+        return run_traced(self.options, x, branches, alpha, beta, stage_output, taps)

@@ -176,11 +176,11 @@ class Leave(torch.autograd.Function):
         outputs: List[Tensor] = []
         frozen: List[Tensor] = []
         for tap in ctx.taps:
-            taken = tap.take()
+            taken = in_their_own_right(tap.take())
             outputs += taken
             frozen += taken if tap.frozen else ()
         ctx.mark_non_differentiable(*frozen)
-        return (*outputs, *ctx.layers.forward())
+        return (*outputs, *in_their_own_right(ctx.layers.forward()))
 
     @staticmethod
     def backward(ctx: Any, *grads: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
@@ -194,6 +194,15 @@ class Leave(torch.autograd.Function):
             return (None, None, None, None, *found)
         tape.gradients = layers.stage_output.split_gradient(layers.arithmetic, gradient)
         return (gradient.new_zeros(()), None, None, None, *found)
+
+
+def in_their_own_right(outputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
+    """Outputs that are views, as tensors that autograd does not take for views.
+
+    It refuses to change a view in place that an autograd function returns. Nothing
+    is copied: the memory behind the view belongs to the output alone.
+    """
+    return tuple(out.detach() if out._is_view() else out for out in outputs)
 
 
 def owned(gradient: Tensor, others: Sequence[Optional[Tensor]]) -> Tensor:

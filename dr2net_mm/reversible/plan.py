@@ -153,7 +153,7 @@ def _backward(stages: Sequence[StageCost], kept: List[List[int]]) -> Iterator[in
             now += 2 * stage.stream + sum(sizes)
     for stage, sizes in zip(reversed(stages), reversed(kept)):
         if not stage.steps:
-            break
+            continue
         # The gradient of the input of the stage above is there already.
         yield now + above + stage.finish
         for cost, size in zip(reversed(stage.steps), reversed(sizes)):

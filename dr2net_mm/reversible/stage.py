@@ -17,6 +17,7 @@ from .stage_output import StageOutput, Taps, check_taps
 from .step import Step, branch_step
 from .stored import run_stored
 from .tape import StepRecord, Tape, TapOutputs
+from .traced import is_traced, run_traced
 
 
 def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,7 +73,9 @@ class DualResidualStage:
     ) -> Tuple[Tensor, ...]:
         """Outputs of the stage.
 
-        Without gradients, in evaluation as in training mode, nothing is kept.
+        Without gradients, in evaluation as in training mode, nothing is kept. While
+        ``torch.jit.trace`` or ``torch.export`` record a graph, the stage runs in the
+        ordinary operations of :mod:`dr2net_mm.reversible.traced`.
 
         Args:
             x: Input x_0, floating point, [..., C].
@@ -101,12 +104,14 @@ class DualResidualStage:
         self.options.check_reversible(beta)
         if not x.is_floating_point():
             raise ValueError(f'{self.name}: x must be floating point, got {x.dtype}.')
-        if not branches:
-            raise ValueError(f'{self.name}: a stage needs at least one branch.')
         stage_output = stage_output or StageOutput(self.options.fusion)
         taps = check_taps(taps, len(branches), self.name)
         autocast = AutocastState(x.device)
         dtype = torch.promote_types(x.dtype, torch.float32)
+        if is_traced():
+            return run_traced(
+                self.options, x, branches, alpha, beta, stage_output, taps
+            )
         arithmetics = make_arithmetics(
             self.options,
             alpha,

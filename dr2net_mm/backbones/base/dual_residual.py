@@ -29,6 +29,7 @@ from dr2net_mm.reversible.coefficients import BETA_BITS, beta_numerator
 from dr2net_mm.reversible.fixed_point import Ratio
 from dr2net_mm.reversible.plan import Plan, StageCost, StepCost, make_plan, step_cost
 from dr2net_mm.reversible.stage_output import OutputFunction, Taps
+from dr2net_mm.reversible.traced import is_traced
 
 from .declaration import BackboneDeclaration
 from .wrapping import check_wrapping
@@ -174,6 +175,12 @@ class DualResidualBackbone(BackboneDeclaration):
         finally:
             self._dual_residual_stages = own
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether what is computed now is computed again in the backward pass."""
+        reversible = self.dual_residual_options.backprop == 'reversible'
+        return reversible and torch.is_grad_enabled() and not is_traced()
+
     def check_overflow(self) -> None:
         """Raise if a stream of the last forward pass left the fixed-point range.
 
@@ -283,6 +290,25 @@ def checkpointing_refusal(backbone: str) -> str:
         'not checkpointed. Set with_cp=False in the backbone (and '
         "dual_residual=dict(backprop='stored') to store activations)."
     )
+
+
+def check_frozen_stages(frozen: Any, count: int, parts: str) -> None:
+    """Raise unless ``frozen_stages`` is within a backbone.
+
+    Args:
+        frozen: The argument.
+        count: How many parts the backbone has.
+        parts: What these are, ``'stages'`` or ``'blocks'``.
+
+    Raises:
+        ValueError: Naming the accepted range.
+    """
+    whole = isinstance(frozen, int) and not isinstance(frozen, bool)
+    if not whole or not -1 <= frozen <= count:
+        raise ValueError(
+            f'frozen_stages is {frozen!r}; this backbone has {count} {parts}, so give '
+            f'-1 (nothing is frozen), 0 (the embedding alone) to {count}.'
+        )
 
 
 def dual_residual_backbones(model: nn.Module) -> Dict[str, DualResidualBackbone]:

@@ -4,6 +4,7 @@ import sys
 from typing import Tuple
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from dr2net_mm.reversible import ReversibleError
@@ -48,6 +49,21 @@ def check_wrapping(backbone: nn.Module, reversible: bool) -> None:
     if torch.is_grad_enabled() and not getattr(backbone, '_wrapping_checked', False):
         _check_modules(backbone, reversible)
         backbone._wrapping_checked = True
+
+
+def refuse_symbols(backbone: nn.Module, x: Tensor) -> None:
+    """Raise for what ``torch.fx`` passes in place of a tensor.
+
+    Raises:
+        TypeError: Naming the tools that work.
+    """
+    if isinstance(x, torch.fx.Proxy):
+        name = type(backbone).__name__
+        raise TypeError(
+            f'torch.fx.symbolic_trace cannot record {name}, which looks at the shape '
+            'of its input. Use torch.export.export or torch.jit.trace, or let the '
+            f'tracer take {name} for a leaf (Tracer.is_leaf_module).'
+        )
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -68,13 +68,19 @@ class AttentionBranch(TokenBranch):
             out = self.gamma * out
         return scale_tokens(out, drop_mask, piece)
 
+    def export(self, x: Tensor) -> Tensor:
+        out = self_attention(self.attention, self.norm(x), fused=False)
+        return out if self.gamma is None else self.gamma * out
 
-def self_attention(attention: nn.Module, x: Tensor) -> Tensor:
-    """mmaction's ``Attention`` without its matrix of weights.
+
+def self_attention(attention: nn.Module, x: Tensor, fused: bool = True) -> Tensor:
+    """mmaction's ``Attention``, by default without its matrix of weights.
 
     Args:
         attention: mmaction's VideoMAE ``Attention``.
         x: Tokens [B, N, C].
+        fused: Whether one kernel does it; tools that count operations know nothing of
+            that kernel.
 
     Returns:
         Tensor [B, N, C].
@@ -91,7 +97,11 @@ def self_attention(attention: nn.Module, x: Tensor) -> Tensor:
     qkv = qkv.view(batch, tokens, 3, attention.num_heads, -1)
     q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
     dropout = attention.attn_drop.p if attention.attn_drop.training else 0.0
-    out = fused_attention(q, k, v, dropout, attention.scale)
+    if fused:
+        out = fused_attention(q, k, v, dropout, attention.scale)
+    else:
+        weights = ((q * attention.scale) @ k.transpose(-2, -1)).softmax(dim=-1)
+        out = (F.dropout(weights, dropout) if dropout else weights) @ v
     out = out.transpose(1, 2).reshape(batch, tokens, -1)
     return attention.proj_drop(attention.proj(out))
 

@@ -4,6 +4,7 @@
 batch. Here those of each sample are gathered alike, so that a graph takes any batch.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple, Optional, Sequence, Tuple
@@ -40,7 +41,7 @@ def attention_in_all_windows(
         Tensor [B, tokens, C].
     """
     places = prod(window)
-    grid = window_grid(tuple(size), tuple(window), tuple(shift))
+    grid = window_grid(tuple(size), tuple(window), tuple(shift), x.device)
     # Padding reads the token behind the last one.
     x = F.pad(x, (0, 0, 0, 1)).index_select(1, grid.index)
     channels = x.shape[2]
@@ -76,7 +77,25 @@ class WindowGrid(NamedTuple):
 # As many as a Swin of four stages has, plain and shifted.
 @lru_cache(maxsize=8)
 def window_grid(
-    size: Tuple[int, ...], window: Tuple[int, ...], shift: Tuple[int, ...]
+    size: Tuple[int, ...],
+    window: Tuple[int, ...],
+    shift: Tuple[int, ...],
+    device: torch.device,
+) -> WindowGrid:
+    """The windows of a grid, as tensors on a device.
+
+    A tracer watches one thread. Tensors made in another are constants of its graph,
+    and ones that can be cached.
+    """
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        return aside.submit(_window_grid, size, window, shift, device).result()
+
+
+def _window_grid(
+    size: Tuple[int, ...],
+    window: Tuple[int, ...],
+    shift: Tuple[int, ...],
+    device: torch.device,
 ) -> WindowGrid:
     layout = window_layout(size, window, shift)
     tokens = prod(size)
@@ -90,4 +109,9 @@ def window_grid(
         mask = torch.zeros(different.shape).masked_fill_(different, MASKED)
         mask = mask.unsqueeze(1)
     index = index.masked_fill(index < 0, tokens)
-    return WindowGrid(len(layout.index), index, place_of_token, mask)
+    return WindowGrid(
+        len(layout.index),
+        index.to(device),
+        place_of_token.to(device),
+        None if mask is None else mask.to(device),
+    )

@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.backbones.branches import FeedForwardBranch, WindowAttentionBranch
 from dr2net_mm.reversible import Branch
 
@@ -67,6 +68,7 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
         Raises:
             ValueError: If the input has another number of axes or channels.
         """
+        refuse_symbols(self, x)
         channels = self.patch_embed.in_channels
         if x.dim() != 5 or x.shape[1] != channels:
             raise ValueError(

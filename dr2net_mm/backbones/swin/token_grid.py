@@ -3,14 +3,15 @@
 from abc import ABC, abstractmethod
 from typing import List, Sequence, Tuple
 
-import torch
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
 from dr2net_mm.backbones.base.dual_residual import (
     DualResidualBackbone,
+    check_frozen_stages,
     checkpointing_refusal,
 )
+from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.reversible import Branch
 from dr2net_mm.reversible.plan import StageCost
 from dr2net_mm.reversible.replay import AutocastState
@@ -66,15 +67,28 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
         return self.stage_costs(shape[0], grid, branch_bytes)
 
     def _init_token_grid(self, dual_residual: dict) -> None:
-        """Set up the dual-residual stages.
+        """Set up the dual-residual stages and freeze what is to be frozen.
+
+        mmdet freezes when training begins. DistributedDataParallel, which wraps the
+        model before, would wait for gradients that never come.
 
         Raises:
             ValueError: If an option is unknown or out of range, or ``with_cp`` is on.
         """
         stages = self._grid_stages()
+        self._freeze_stages()
         self._init_dual_residual(dual_residual, len(stages), ('last', 'mean'))
         if any(block.with_cp for stage in stages for block in stage.blocks):
             raise ValueError(checkpointing_refusal(type(self).__name__))
+
+    def _freeze_stages(self) -> None:
+        """Freeze what ``frozen_stages`` says.
+
+        Raises:
+            ValueError: If there are fewer stages.
+        """
+        check_frozen_stages(self.frozen_stages, len(self._grid_stages()), 'stages')
+        super()._freeze_stages()
 
     def _feature_maps(self, x: Tensor) -> List[Tensor]:
         """Feature maps [B, C_i, *size_i] of the stages of ``out_indices``.
@@ -82,6 +96,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
         Args:
             x: Images [B, in_channels, H, W] or videos [B, in_channels, T, H, W].
         """
+        refuse_symbols(self, x)
         x, size = self._embed(x)
         # The tracer of an export makes tensors of them.
         size = tuple(int(length) for length in size)
@@ -108,9 +123,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
 
     def _embed(self, x: Tensor) -> Tuple[Tensor, GridSize]:
         """Patch embedding [B, T, C], recomputed in a reversible backward pass."""
-        reversible = self.dual_residual_options.backprop == 'reversible'
-        trained = self.frozen_stages < 0
-        if reversible and trained and torch.is_grad_enabled():
+        if self.recomputes and self.frozen_stages < 0:
             return cp.checkpoint(self._embed_patches, x, use_reentrant=False)
         return self._embed_patches(x)
 

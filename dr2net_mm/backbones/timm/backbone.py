@@ -119,9 +119,8 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
 
     def _run_first(self, segment: Segment, x: Tensor) -> Tuple[Tensor, ...]:
         """Embedding, recomputed in a reversible backward pass."""
-        reversible = self.dual_residual_options.backprop == 'reversible'
         trained = any(p.requires_grad for p in self._embedding_parameters())
-        if reversible and torch.is_grad_enabled() and (trained or x.requires_grad):
+        if self.recomputes and (trained or x.requires_grad):
             return cp.checkpoint(run_layers, segment.tail, x, use_reentrant=False)
         return run_layers(segment.tail, x)
 

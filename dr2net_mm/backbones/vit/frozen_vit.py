@@ -6,6 +6,8 @@ from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmengine.registry import MODELS
 from torch import nn
 
+from dr2net_mm.backbones.base.dual_residual import check_frozen_stages
+
 
 @MODELS.register_module(force=True)
 class FrozenVisionTransformer(VisionTransformer):
@@ -31,11 +33,7 @@ class FrozenVisionTransformer(VisionTransformer):
         super().__init__(*args, **kwargs)
         depth = len(self.blocks)
         self.frozen_stages = depth if frozen_stages is None else frozen_stages
-        if not -1 <= self.frozen_stages <= depth:
-            raise ValueError(
-                f'frozen_stages is {frozen_stages}; this network has {depth} blocks, '
-                f'so give -1 (nothing frozen) to {depth}'
-            )
+        check_frozen_stages(self.frozen_stages, depth, 'blocks')
         if self.frozen_stages >= 0:
             # A buffer where positions are not learned.
             self.pos_embed.requires_grad_(False)

@@ -5,7 +5,6 @@ import inspect
 import warnings
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-import torch
 import torch.nn.functional as F
 import torch.utils.checkpoint as cp
 from mmaction.models.backbones.vit_mae import VisionTransformer
@@ -16,6 +15,7 @@ from dr2net_mm.backbones.base.dual_residual import (
     DualResidualBackbone,
     checkpointing_refusal,
 )
+from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.backbones.branches import AttentionBranch, FeedForwardBranch
 from dr2net_mm.reversible import Branch
 from dr2net_mm.reversible.plan import Plan, StageCost
@@ -97,6 +97,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
                 position embeddings are for another number of frames, or a frame is
                 smaller than a patch.
         """
+        refuse_symbols(self, x)
         size = self._grid(x)
         x = self._embed(x, size)
         branches = self._branches(size)
@@ -162,8 +163,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
 
     def _embed(self, x: Tensor, size: GridSize) -> Tensor:
         """Embedded tubelets [B, N, C], recomputed in a reversible backward pass."""
-        reversible = self.dual_residual_options.backprop == 'reversible'
-        if reversible and torch.is_grad_enabled():
+        if self.recomputes:
             return cp.checkpoint(self._embed_tubelets, x, size, use_reentrant=False)
         return self._embed_tubelets(x, size)
 
