@@ -5,77 +5,24 @@ another architecture trains or tests a network of random weights. The guard comp
 names and shapes first.
 """
 
-import re
-from typing import Dict, List, Mapping, NamedTuple, Tuple
+from typing import Mapping
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
+from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
+from dr2net_mm.backbones.base.fit import compare, layout, shapes
+from dr2net_mm.backbones.base.pretrained import guarded_loading, pretrained_source
 from dr2net_mm.errors import UserError
 
-Shape = Tuple[int, ...]
-
-# The coefficients of our backbones, absent from every conventional checkpoint, and a
-# counter that MMEngine ignores too.
-_OPTIONAL_KEYS = re.compile(r'(^|\.)(dual_residual\.(alpha|beta)|num_batches_tracked)$')
-
 PURPOSES = ('finetune', 'resume', 'test')
-
-
-class Comparison(NamedTuple):
-    """Names in a model and not in a checkpoint, and shapes that differ."""
-
-    matched: List[str]
-    missing: List[str]
-    mismatched: List[Tuple[str, Shape, Shape]]
-
-    @property
-    def total(self) -> int:
-        """Number of the model's tensors that were looked for."""
-        return len(self.matched) + len(self.missing) + len(self.mismatched)
-
-    def below(self, prefix: str) -> 'Comparison':
-        """The part of the comparison whose names start with ``prefix``."""
-        return Comparison(
-            [name for name in self.matched if name.startswith(prefix)],
-            [name for name in self.missing if name.startswith(prefix)],
-            [entry for entry in self.mismatched if entry[0].startswith(prefix)],
-        )
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
-
-
-def _shapes(state_dict: Mapping) -> Dict[str, Shape]:
-    return {
-        re.sub(r'^module\.', '', name): tuple(value.shape)
-        for name, value in state_dict.items()
-        if torch.is_tensor(value) and not _OPTIONAL_KEYS.search(name)
-    }
-
-
-def compare(model: nn.Module, state_dict: Mapping) -> Comparison:
-    """Compare the names and shapes of a model's tensors with a checkpoint's."""
-    wanted, found = _shapes(_unwrapped(model).state_dict()), _shapes(state_dict)
-    return Comparison(
-        [name for name in wanted if wanted[name] == found.get(name)],
-        [name for name in wanted if name not in found],
-        [
-            (name, found[name], wanted[name])
-            for name in wanted
-            if name in found and found[name] != wanted[name]
-        ],
-    )
-
-
-def _mismatch(entry: Tuple[str, Shape, Shape]) -> str:
-    name, found, wanted = entry
-    return f'{name} is {found} in the checkpoint and {wanted} in the model'
 
 
 def check_fits(
@@ -95,12 +42,12 @@ def check_fits(
     Raises:
         UserError: with the first difference and what to do.
     """
-    whole = compare(model, state_dict)
+    whole = compare(_unwrapped(model).state_dict(), state_dict)
     prefix = 'backbone.' if hasattr(_unwrapped(model), 'backbone') else ''
     backbone = whole.below(prefix)
     advice = 'use the config that the checkpoint was trained with'
     if backbone.total and len(backbone.matched) < 0.5 * backbone.total:
-        names = set(_shapes(state_dict))
+        names = set(shapes(state_dict))
         bare = sum(name[len(prefix) :] in names for name in backbone.missing)
         if prefix and bare > 0.5 * backbone.total:
             raise UserError(
@@ -108,21 +55,16 @@ def check_fits(
                 "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=...) "
                 'instead of load_from'
             )
-        example = (
-            _mismatch(backbone.mismatched[0])
-            if backbone.mismatched
-            else f'it has no {backbone.missing[0]}'
-        )
         raise UserError(
             f'checkpoint {source!r} is of another architecture: '
             f'{len(backbone.matched)} of {backbone.total} backbone tensors agree '
-            f'({example}); {advice}'
+            f'({backbone.example()}); it is {layout(names)}; {advice}'
         )
     strict = backbone if purpose == 'finetune' else whole
     if strict.mismatched:
         raise UserError(
             f'checkpoint {source!r} does not fit the model: '
-            f'{_mismatch(strict.mismatched[0])} ({len(strict.mismatched)} such '
+            f'{strict.example()} ({len(strict.mismatched)} such '
             f'tensors); {advice}'
         )
     if purpose == 'test' and len(whole.missing) > 0.1 * whole.total:
@@ -136,6 +78,26 @@ def check_fits(
             f'({len(whole.missing)} such tensors); {advice}, or start a new run from '
             'it with --cfg-options load_from=...'
         )
+
+
+def guard_pretrained(model: nn.Module) -> None:
+    """Let conventional parts of a model too refuse files that do not fit.
+
+    Our own backbones do so wherever they are built.
+    """
+    for module in model.modules():
+        own = isinstance(module, DualResidualBackbone)
+        if own or pretrained_source(module) is None:
+            continue
+
+        def init_weights(module: nn.Module = module) -> None:
+            # MMEngine asks the module itself whether it is done.
+            del module.init_weights
+            with guarded_loading(module):
+                module.init_weights()
+
+        if hasattr(module, 'init_weights'):
+            module.init_weights = init_weights
 
 
 class CheckpointGuard(Hook):

@@ -19,7 +19,7 @@ from dr2net_mm.engine.hooks.finite_loss_hook import FiniteLossHook
 from dr2net_mm.errors import UserError
 from dr2net_mm.rank import launcher_rank
 
-from .checkpoint_guard import CheckpointGuard
+from .checkpoint_guard import CheckpointGuard, guard_pretrained
 from .coco_checks import check_coco_datasets
 from .config_checks import (
     apply_options,
@@ -259,6 +259,8 @@ def build_runner(
         isinstance(hook, FiniteLossHook) for hook in runner.hooks
     ):
         runner.register_hook(FiniteLossHook())
+    if purpose == 'train':
+        guard_pretrained(runner.model)
     runner.register_hook(FirstIterationHook(on_first_iteration))
     return runner
 

@@ -5,7 +5,11 @@ import torch
 from torch import nn
 
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.checkpoint_guard import CheckpointGuard, check_fits
+from dr2net_mm.launch.checkpoint_guard import (
+    CheckpointGuard,
+    check_fits,
+    guard_pretrained,
+)
 
 
 class Coefficients(nn.Module):
@@ -104,6 +108,27 @@ def test_a_file_of_weights_only_cannot_be_resumed():
     guard = CheckpointGuard('a.pth', 'resume')
     with pytest.raises(UserError, match='weights only'):
         guard.after_load_checkpoint(None, Detector().state_dict())
+
+
+def test_plain_parts_of_a_model_are_guarded(tmp_path):
+    mmdet_backbones = pytest.importorskip('mmdet.models.backbones')
+    path = str(tmp_path / 'resnet.pth')
+    torch.save({'conv1.weight': torch.zeros(1)}, path)
+    init_cfg = dict(type='Pretrained', checkpoint=path)
+
+    def build():
+        model = nn.Module()
+        model.backbone = mmdet_backbones.ResNet(18, base_channels=4, init_cfg=init_cfg)
+        guard_pretrained(model)
+        return model.backbone
+
+    with pytest.raises(UserError, match='ResNet.*0 of'):
+        build().init_weights()
+    weights = build().state_dict()
+    torch.save(weights, path)
+    backbone = build()
+    backbone.init_weights()
+    assert torch.equal(backbone.state_dict()['conv1.weight'], weights['conv1.weight'])
 
 
 def test_an_unknown_purpose_is_refused():

@@ -32,6 +32,7 @@ from dr2net_mm.reversible.stage_output import OutputFunction, Taps
 from dr2net_mm.reversible.traced import is_traced
 
 from .declaration import BackboneDeclaration
+from .pretrained import guarded_loading
 from .wrapping import check_wrapping
 
 StageType = TypeVar('StageType', bound=Stage)
@@ -103,6 +104,18 @@ class DualResidualBackbone(BackboneDeclaration):
 
     dual_residual: DualResidualState
     dual_residual_options: DualResidualOptions
+
+    #: Whether the first layer of a file is adapted to another number of channels.
+    inflate_input = False
+
+    def init_weights(self) -> None:
+        """Set the weights: random ones, or those of a file, all of them.
+
+        Raises:
+            UserError: If the file does not give the backbone its weights.
+        """
+        with guarded_loading(self, self.inflate_input):
+            super().init_weights()
 
     def _init_dual_residual(
         self, options: Optional[dict], stages: int, fusions: Sequence[str]
@@ -280,34 +293,6 @@ class DualResidualBackbone(BackboneDeclaration):
             ),
             None if plan is None else plan[stage],
             taps,
-        )
-
-
-def checkpointing_refusal(backbone: str) -> str:
-    """What a dual-residual class says to ``with_cp=True``."""
-    return (
-        f'with_cp=True has no use in {backbone}: its activations are reconstructed, '
-        'not checkpointed. Set with_cp=False in the backbone (and '
-        "dual_residual=dict(backprop='stored') to store activations)."
-    )
-
-
-def check_frozen_stages(frozen: Any, count: int, parts: str) -> None:
-    """Raise unless ``frozen_stages`` is within a backbone.
-
-    Args:
-        frozen: The argument.
-        count: How many parts the backbone has.
-        parts: What these are, ``'stages'`` or ``'blocks'``.
-
-    Raises:
-        ValueError: Naming the accepted range.
-    """
-    whole = isinstance(frozen, int) and not isinstance(frozen, bool)
-    if not whole or not -1 <= frozen <= count:
-        raise ValueError(
-            f'frozen_stages is {frozen!r}; this backbone has {count} {parts}, so give '
-            f'-1 (nothing is frozen), 0 (the embedding alone) to {count}.'
         )
 
 

@@ -3,9 +3,17 @@
 from typing import List, Optional, Tuple
 
 from mmdet.models.backbones import SwinTransformer
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from dr2net_mm.backbones.base.fit import weights_of
+from dr2net_mm.backbones.base.pretrained import (
+    BARE_SCHEME,
+    is_bare,
+    pretrained_source,
+    read_source,
+)
 from dr2net_mm.backbones.branches import FeedForwardBranch, WindowAttentionBranch
 from dr2net_mm.reversible import Branch
 
@@ -30,6 +38,9 @@ class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
         dual_residual: Options of
             :class:`dr2net_mm.reversible.DualResidualOptions`, e.g.
             ``dict(alpha=1.0, beta=0.1, arithmetic='exact')``.
+        inflate_input: Whether weights of a file for another number of input channels
+            are adapted to ``in_channels``, see
+            :func:`dr2net_mm.backbones.base.pretrained.inflated`.
         **kwargs: Arguments of mmdet's ``SwinTransformer``.
 
     Raises:
@@ -41,8 +52,15 @@ class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
 
     plain_class = 'mmdet.SwinTransformer'
 
-    def __init__(self, *args, dual_residual: Optional[dict] = None, **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        dual_residual: Optional[dict] = None,
+        inflate_input: bool = False,
+        **kwargs,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.inflate_input = inflate_input
         self._init_token_grid(dual_residual)
 
     def forward(self, x: Tensor) -> List[Tensor]:
@@ -55,6 +73,25 @@ class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
             Tensors [B, C_i, H_i, W_i].
         """
         return self._feature_maps(x)
+
+    def init_weights(self) -> None:
+        """Set the weights: random ones, or those of a file, all of them.
+
+        mmdet looks for names that begin with ``backbone.``; a file of a bare backbone
+        is taken too.
+
+        Raises:
+            UserError: If the file does not give the backbone its weights.
+        """
+        given, source = self.init_cfg, pretrained_source(self)
+        if source is not None:
+            self.init_cfg = ConfigDict(given)
+            if '://' not in source and is_bare(self, weights_of(read_source(source))):
+                self.init_cfg.checkpoint = BARE_SCHEME + source
+        try:
+            super().init_weights()
+        finally:
+            self.init_cfg = given
 
     def train(self, mode: bool = True) -> 'Dr2SwinTransformer':
         """Set the mode and return the backbone, which mmdet's own ``train`` forgets."""

@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from dr2net_mm.backbones.base.pretrained import guarded_loading
 from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.backbones.branches import FeedForwardBranch, WindowAttentionBranch
 from dr2net_mm.reversible import Branch
@@ -31,6 +32,9 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
         dual_residual: Options of
             :class:`dr2net_mm.reversible.DualResidualOptions`, e.g.
             ``dict(alpha=1.0, beta=0.1, arithmetic='exact')``.
+        inflate_input: Whether weights of a file for another number of input channels
+            are adapted to ``in_channels``, see
+            :func:`dr2net_mm.backbones.base.pretrained.inflated`.
         **kwargs: Arguments of mmaction's ``SwinTransformer3D``. Where ``pretrained`` is
             None the weights are random, whatever ``pretrained2d`` is; mmaction tries
             to load a file of that name.
@@ -45,8 +49,15 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
     plain_class = 'mmaction.SwinTransformer3D'
     usual_frames = 32
 
-    def __init__(self, *args, dual_residual: Optional[dict] = None, **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        dual_residual: Optional[dict] = None,
+        inflate_input: bool = False,
+        **kwargs,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.inflate_input = inflate_input
         self._init_token_grid(dual_residual)
 
     def init_weights(self) -> None:
@@ -54,7 +65,8 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
         if self.pretrained:
             super().init_weights()
         else:
-            BaseModule.init_weights(self)
+            with guarded_loading(self, self.inflate_input):
+                BaseModule.init_weights(self)
 
     def forward(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
         """Feature maps of the stages of ``out_indices``.

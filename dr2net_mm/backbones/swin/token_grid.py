@@ -6,11 +6,11 @@ from typing import List, Sequence, Tuple
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
-from dr2net_mm.backbones.base.dual_residual import (
-    DualResidualBackbone,
+from dr2net_mm.backbones.base.arguments import (
     check_frozen_stages,
     checkpointing_refusal,
 )
+from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.reversible import Branch
 from dr2net_mm.reversible.plan import StageCost

@@ -6,7 +6,7 @@ from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmengine.registry import MODELS
 from torch import nn
 
-from dr2net_mm.backbones.base.dual_residual import check_frozen_stages
+from dr2net_mm.backbones.base.arguments import check_frozen_stages
 
 
 @MODELS.register_module(force=True)

@@ -11,10 +11,8 @@ from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from dr2net_mm.backbones.base.dual_residual import (
-    DualResidualBackbone,
-    checkpointing_refusal,
-)
+from dr2net_mm.backbones.base.arguments import checkpointing_refusal
+from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.backbones.branches import AttentionBranch, FeedForwardBranch
 from dr2net_mm.reversible import Branch
@@ -42,6 +40,9 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
             ``dict(alpha=1.0, beta=0.1, arithmetic='exact')``.
         pretrained: Checkpoint that ``init_weights`` loads; mmaction's class takes this
             argument and forgets it.
+        inflate_input: Whether weights of a file for another number of input channels
+            are adapted to ``in_channels``, see
+            :func:`dr2net_mm.backbones.base.pretrained.inflated`.
         **kwargs: Arguments of mmaction's ``VisionTransformer``.
 
     Raises:
@@ -62,10 +63,12 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         *args: Any,
         dual_residual: Optional[dict] = None,
         pretrained: Optional[str] = None,
+        inflate_input: bool = False,
         **kwargs: Any,
     ) -> None:
         _check_arguments(kwargs)
         super().__init__(*args, **kwargs)
+        self.inflate_input = inflate_input
         if pretrained:
             self.init_cfg = dict(type='Pretrained', checkpoint=pretrained)
         for block in self.blocks:
@@ -278,7 +281,9 @@ def _check_arguments(arguments: Dict[str, Any]) -> None:
     known = list(inspect.signature(VisionTransformer.__init__).parameters)[1:-1]
     for name in arguments:
         if name not in known:
-            near = difflib.get_close_matches(name, [*known, 'dual_residual'], n=1)
+            near = difflib.get_close_matches(
+                name, [*known, 'dual_residual', 'inflate_input'], n=1
+            )
             raise TypeError(
                 f'Dr2VisionTransformer has no argument {name!r}; '
                 + (f'did you mean {near[0]!r}?' if near else f'it has {known}.')
