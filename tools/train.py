@@ -61,14 +61,16 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
     from dr2net_mm.cli.run_tool import run_tool
     from dr2net_mm.launch.launch import build_runner, parse, training_config
+    from dr2net_mm.launch.work_dir_lock import owned
 
     args = parse(build_parser(), argv)
     iterations: List[bool] = []
 
     def train() -> None:
         cfg = training_config(args)
-        runner = build_runner(cfg, 'train', lambda: iterations.append(True))
-        runner.train()
+        with owned(cfg.work_dir):
+            runner = build_runner(cfg, 'train', lambda: iterations.append(True))
+            runner.train()
 
     return run_tool('train.py', train, lambda: bool(iterations), args.traceback)
 

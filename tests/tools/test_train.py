@@ -80,3 +80,15 @@ def test_leftovers_of_a_killed_run_are_removed(toy_run, train):
     leftover.write_bytes(b'half a checkpoint')
     assert train(toy_run) == 0
     assert not leftover.exists()
+
+
+def test_a_work_dir_of_a_living_run_is_left_alone(toy_run, train, error_line):
+    from dr2net_mm.launch.work_dir_lock import owned
+
+    with owned(str(toy_run.work_dir)):
+        half = toy_run.work_dir / '.epoch_1.pth.12345678.partial'
+        half.write_bytes(b'half a checkpoint')
+        assert train(toy_run) == 2
+        assert half.exists()
+    assert str(toy_run.work_dir) in error_line()
+    assert not list(toy_run.work_dir.glob('*.pth'))
