@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
 
 from dr2net_mm.errors import UserError
-from dr2net_mm.launch.rank import launcher_rank
+from dr2net_mm.rank import launcher_rank
 
 LOCK_NAME = '.training.lock'
 

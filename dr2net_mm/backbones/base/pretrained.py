@@ -62,6 +62,7 @@ def guarded_loading(backbone: nn.Module, inflate_input: bool = False) -> Iterato
         # Nothing is loaded; MMEngine passes over a second call.
         yield
         return
+    allow_bare_scheme()
     seen: List[Dict[str, Any]] = []
 
     def look(state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
@@ -259,12 +260,16 @@ def read_source(source: str) -> Any:
         return {}
 
 
-@CheckpointLoader.register_scheme(prefixes=BARE_SCHEME, force=True)
 def _load_bare(filename: str, map_location: Any = None) -> Dict[str, Any]:
     """A bare backbone under the names that it has in a detector."""
     path = filename[len(BARE_SCHEME) :]
     weights = weights_of(CheckpointLoader.load_checkpoint(path, map_location))
     return {'state_dict': {f'backbone.{key}': value for key, value in weights.items()}}
+
+
+def allow_bare_scheme() -> None:
+    """Let MMEngine's loaders of this process take addresses of ``BARE_SCHEME``."""
+    CheckpointLoader.register_scheme(BARE_SCHEME, loader=_load_bare, force=True)
 
 
 def is_bare(backbone: nn.Module, raw: Mapping[str, Any]) -> bool:
