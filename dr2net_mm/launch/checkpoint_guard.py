@@ -9,12 +9,16 @@ from typing import Mapping
 
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.backbones.base.fit import compare, layout, shapes
 from dr2net_mm.backbones.base.pretrained import guarded_loading, pretrained_source
+from dr2net_mm.engine.runner.loops import VALIDATED_INFO
 from dr2net_mm.errors import UserError
+
+from .resumed_config import changed_keys, describe_changes
 
 PURPOSES = ('finetune', 'resume', 'test')
 
@@ -100,6 +104,29 @@ def guard_pretrained(model: nn.Module) -> None:
             module.init_weights = init_weights
 
 
+def check_unfinished(runner: Runner, checkpoint: dict, source: str) -> None:
+    """Raise if a checkpoint leaves a run nothing to do.
+
+    A validation may be left: checkpoints are saved before it.
+
+    Raises:
+        UserError: With what is done and what the config asks for.
+    """
+    loop, meta = runner.train_loop, checkpoint['meta']
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    unit, key = ('epochs', 'max_epochs') if by_epoch else ('iterations', 'max_iters')
+    done, wanted = meta['epoch' if by_epoch else 'iter'], getattr(loop, key)
+    known = checkpoint['message_hub'].get('runtime_info') or {}
+    validated = known.get(VALIDATED_INFO) == meta['iter']
+    makes_up = hasattr(loop, '_validate_if_due') and runner.val_loop is not None
+    if done > wanted or (done == wanted and (validated or not makes_up)):
+        raise UserError(
+            f'--resume: checkpoint {source!r} has trained {done} {unit}, and '
+            f'train_cfg.{key}={wanted}: nothing is left to do. Raise train_cfg.{key}, '
+            'or test the checkpoint with tools/test.py'
+        )
+
+
 class CheckpointGuard(Hook):
     """Refuse a checkpoint that does not belong to the model before it is loaded.
 
@@ -131,3 +158,10 @@ class CheckpointGuard(Hook):
             )
         state_dict = checkpoint.get('state_dict', checkpoint)
         check_fits(runner.model, state_dict, self.source, self.purpose)
+        if self.purpose == 'resume':
+            check_unfinished(runner, checkpoint, self.source)
+            text = checkpoint['meta'].get('cfg')
+            if isinstance(text, str):
+                changes = describe_changes(changed_keys(text, runner.cfg))
+                if changes:
+                    runner.logger.warning(f'--resume: {changes}.')

@@ -238,6 +238,19 @@ class TestResume(CoefficientHookTestCase):
         _, rest = self.run_and_resume(ema, hook)
         assert rest.averaged == rest.trained
 
+    def test_does_not_run_backwards_where_the_end_point_was_moved(self):
+        self.epoch_based_cfg.train_cfg.max_epochs = 4
+        hook = dict(type='Dr2CoefficientHook', end_epoch=3, interval=1)
+        self.train(self.epoch_based_cfg, hook)
+        checkpoint = Path(self.runner.work_dir, 'epoch_2.pth')
+        later = dict(hook, end_epoch=4)
+        with pytest.raises(ValueError, match='monotone=True.*end point.*load_from'):
+            self.train(self.epoch_based_cfg, later, resume=checkpoint)
+        allowed = dict(later, monotone=False)
+        self.train(self.epoch_based_cfg, allowed, resume=checkpoint)
+        earlier = dict(hook, end_epoch=2)
+        self.train(self.epoch_based_cfg, earlier, resume=checkpoint)
+
 
 class TestAveragedModel(CoefficientHookTestCase):
     def check(self, *hooks):

@@ -14,6 +14,8 @@ from dr2net_mm.launch.distributed import (
     rendezvous_variables,
 )
 
+from .conftest import load_tool
+
 TOOLS = Path(__file__).resolve().parent.parent.parent / 'tools'
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='gloo is for CPUs')
@@ -52,6 +54,35 @@ def test_bad_input_to_several_processes_is_still_one_line(toy_run):
     assert done.returncode == 2
     assert done.stderr.count('annotations.json') == 1
     assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(
+    'option, words',
+    [
+        ('--nproc_per_node=two', 'GPUS=two'),
+        ('--nproc_per_node=0', 'GPUS=0'),
+        ('--nproc_per_node=-1', 'GPUS=-1'),
+        ('--master_port=70000', 'PORT=70000 is out of range'),
+        ('--master_port=x', 'PORT=x'),
+        ('--node_rank=3', 'NODE_RANK=3 must be below NNODES=1'),
+    ],
+)
+def test_wrong_numbers_are_one_line(option, words, capsys):
+    launch = load_tool('launch_ranks.py')
+    assert launch.main([option, 'train.py']) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and words in lines[0]
+
+
+def test_a_port_that_is_taken_is_one_line(capsys):
+    launch = load_tool('launch_ranks.py')
+    with socket.socket() as other:
+        other.bind(('', 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert launch.main([f'--master_port={port}', 'train.py']) == 2
+    assert f'PORT={port} is taken' in capsys.readouterr().err
+    assert launch.is_free(port)
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,19 @@ def test_a_work_dir_of_a_living_run_is_left_alone(toy_run, train, error_line):
         assert half.exists()
     assert str(toy_run.work_dir) in error_line()
     assert not list(toy_run.work_dir.glob('*.pth'))
+
+
+def test_a_finished_run_that_is_resumed_says_so(toy_run, train, checkpoint, error_line):
+    options = ['val_cfg=None', 'val_dataloader=None', 'val_evaluator=None']
+    assert train(toy_run, '--resume', '--cfg-options', *options) == 2
+    line = error_line()
+    assert 'trained 1 epochs' in line and 'train_cfg.max_epochs=1' in line
+
+
+def test_a_changed_learning_rate_is_named_on_resume(toy_run, train, checkpoint, capfd):
+    options = ['train_cfg.max_epochs=2', 'optim_wrapper.optimizer.lr=0.5']
+    assert train(toy_run, '--resume', '--cfg-options', *options) == 0
+    said = ''.join(capfd.readouterr())
+    without, effect = said.split('without effect')[1].split('in effect')
+    assert 'optim_wrapper.optimizer.lr (0.001 before, 0.5 now)' in without
+    assert 'train_cfg.max_epochs (1 before, 2 now)' in effect.splitlines()[0]

@@ -164,6 +164,7 @@ class Dr2CoefficientHook(Hook):
         )
         self.schedule = self.schedule_of_run(runner.max_iters, iters_per_epoch)
         self._check_model(unwrapped(runner.model))
+        self._check_resumed(runner)
         if self.schedule.end_step == runner.max_iters:
             print_log(
                 f'Dr2CoefficientHook reaches its end point {self.schedule.end} '
@@ -265,6 +266,25 @@ class Dr2CoefficientHook(Hook):
                         f'{point} of Dr2CoefficientHook does not fit '
                         f'{name or type(backbone).__name__}: {error}'
                     ) from None
+
+    def _check_resumed(self, runner: Runner) -> None:
+        """Raise if a run that goes on would move the coefficients backwards."""
+        if not runner.iter or not self.path['monotone']:
+            return
+        alpha, beta = self.schedule.coefficients(runner.iter)
+        for name, backbone in dual_residual_backbones(unwrapped(runner.model)).items():
+            before = (backbone.alpha, backbone.beta)
+            # Checkpoints of float32 weights may have rounded them.
+            if alpha <= before[0] + 1e-6 and beta >= before[1] - 1e-6:
+                continue
+            raise ValueError(
+                f'Dr2CoefficientHook would set (alpha, beta) of '
+                f'{name or type(backbone).__name__} back from {before} in the '
+                f'checkpoint to {(alpha, beta)} at iteration {runner.iter}, against '
+                'monotone=True: its end point or path was changed. Resume with those '
+                'of the run, or set monotone=False, or begin a new run with load_from '
+                f'and start={before}'
+            )
 
     def _check_overflow(self) -> None:
         for backbone in self._backbones:
