@@ -173,6 +173,7 @@ def summarize(options: Namespace) -> None:
 
 
 def main() -> None:
+    """Run the tool."""
     parser = OneLineParser(prog='first_run_summary.py', description=__doc__)
     parser.add_argument('work_dir', type=Path, help='where the training wrote')
     parser.add_argument(

@@ -245,6 +245,7 @@ def summarize(options: Namespace) -> None:
 
 
 def main() -> None:
+    """Run the tool."""
     parser = OneLineParser(prog='video_first_run_summary.py', description=__doc__)
     parser.add_argument('work_dir', type=Path, help='where the trainings wrote')
     parser.add_argument(

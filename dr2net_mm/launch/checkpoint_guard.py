@@ -1,4 +1,4 @@
-"""Does a checkpoint belong to the model that is about to load it?
+"""Refuse checkpoints that do not belong to the model that is about to load them.
 
 MMEngine loads whatever keys and shapes agree and prints the others, so a checkpoint of
 another architecture trains or tests a network of random weights. The guard compares

@@ -107,6 +107,7 @@ def is_remote(dataset: dict) -> bool:
 
 
 def joined(root: str, path: str) -> str:
+    """Join a data root and a path, unless the path stands alone."""
     if os.path.isabs(path) or not root or not is_local(path):
         return path
     return os.path.join(root, path)

@@ -229,8 +229,11 @@ class ExactArithmetic(Arithmetic):
         return self.increment(f, x).mul_(self.scale).round_()
 
     def add_(self, y: Tensor, piece: Piece, f: Tensor, x: Tensor) -> Optional[Tensor]:
-        """Turn Y_{i-1} into X_i on one piece; returns its largest magnitude over
-        the limit."""
+        """Turn Y_{i-1} into X_i on one piece.
+
+        Returns:
+            Its largest magnitude over the limit.
+        """
         if dispatch.available(y, f, x):
             return fused.increment_(y, piece.index, f, x, self.alpha, self.scale)
         increment = self._integer_increment(f, x)

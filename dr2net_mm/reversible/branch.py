@@ -27,7 +27,7 @@ class Piece:
         self.context = context
 
     def read(self, stream: Tensor) -> Tensor:
-        """This piece of a stream (a view where the index allows one)."""
+        """Return the piece of a stream, a view where the index allows one."""
         if self.index is None:
             return stream
         tokens = stream.view(-1, stream.shape[-1])

@@ -13,8 +13,7 @@ FUSIONS = ('last', 'mean', 'concat', 'concat_yx')
 
 @dataclass(frozen=True)
 class DualResidualOptions:
-    """Options of a dual-residual backbone, the ``dual_residual=dict(...)`` of a
-    config.
+    """Options of a dual-residual backbone: ``dual_residual=dict(...)`` in a config.
 
     Args:
         alpha: Coefficient of the pretrained residual connections, in [0, 1].

@@ -83,7 +83,6 @@ def step_cost(
         branch_bytes: Bytes of a number within the branch, 2 under autocast.
         parameters: Numbers of its parameters.
     """
-
     single = channels if cost.single_values is None else cost.single_values
 
     def size(values: int, single: int) -> int:

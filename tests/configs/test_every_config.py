@@ -106,6 +106,11 @@ def test_a_metafile_names_only_what_exists(configs, path):
     for model in content['Models']:
         assert (ROOT / model['Config']).is_file(), model['Config']
         assert model['In Collection'] in collections
+        # A row without a measured value is left out, not left empty.
+        for result in model.get('Results', []):
+            assert result['Task'] and result['Dataset']
+            values = list(result['Metrics'].values())
+            assert values and all(isinstance(v, (int, float)) for v in values)
         if missing_extra(model['Config']):
             continue
         assert model['Metadata']['Epochs'] == (

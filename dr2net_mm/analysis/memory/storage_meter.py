@@ -12,6 +12,7 @@ try:
 except ImportError:  # torch < 2.2
 
     def tree_leaves(tree: object) -> list:
+        """Return the leaves of a nested container."""
         from torch.utils._pytree import tree_flatten
 
         return tree_flatten(tree)[0]

@@ -1,4 +1,4 @@
-"""Does anything grow while a network trains for long on inputs of varying size?"""
+"""Measure what grows while a network trains for long on inputs of varying size."""
 
 import argparse
 import math

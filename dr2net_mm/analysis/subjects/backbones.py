@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from mmengine.config import Config
 from torch import Tensor
 
 from dr2net_mm.cli.run_tool import describe
@@ -160,7 +161,12 @@ def with_frames(backbone: Dict[str, Any], frames: int) -> Dict[str, Any]:
     return dict(backbone, num_frames=frames) if embedded else backbone
 
 
-def packaged_config(path: str):
+def packaged_config(path: str) -> Config:
+    """Read a config of an installed package, such as ``mmdet::dino/….py``.
+
+    Raises:
+        UserError: If there is no such config, or it cannot be run.
+    """
     from mmengine.hub import get_config
 
     try:

@@ -97,6 +97,13 @@ def _window_grid(
     shift: Tuple[int, ...],
     device: torch.device,
 ) -> WindowGrid:
+    """Return how the tokens of a feature map are laid out in all its windows.
+
+    Args:
+        size: Height and width of the map (or frames, height and width).
+        window: Size of a window.
+        shift: Shift of the windows.
+    """
     layout = window_layout(size, window, shift)
     tokens = prod(size)
     index = layout.index.reshape(-1)

@@ -12,10 +12,10 @@ from .features import TimmFeatures
 
 @MODELS.register_module(force=True)
 class ConventionalTimmBackbone(TimmFeatures):
-    """The conventional twin of ``Dr2TimmBackbone``: timm's forward pass, autograd's
-    backward pass.
+    """The conventional twin of ``Dr2TimmBackbone``.
 
-    Its names, feature maps and arguments are the same.
+    The forward pass is timm's and the backward pass autograd's. Names, feature maps
+    and arguments are the same.
 
     Args:
         model_name: timm's name, e.g. ``'vit_small_patch14_dinov2'``.

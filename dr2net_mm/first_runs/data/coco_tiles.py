@@ -19,6 +19,8 @@ from dr2net_mm.errors import DataFileError
 
 
 class Box(NamedTuple):
+    """A box by its corners, in pixels."""
+
     x_min: float
     y_min: float
     x_max: float

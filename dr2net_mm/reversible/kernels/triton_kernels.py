@@ -104,8 +104,11 @@ def increment_kernel(
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """``tokens[piece] ±= round((f + α·x)·scale)``; when adding, also the largest
-    magnitude of the result in units of 2**31, as the bits of a float32."""
+    """``tokens[piece] ±= round((f + α·x)·scale)``.
+
+    When adding, also the largest magnitude of the result in units of 2**31, as the
+    bits of a float32.
+    """
     offsets, places, exists = block_offsets(index, count, INDEXED, CHANNELS, BLOCK)
     residual = tl.load(x + offsets, mask=exists, other=0).to(tl.float32) * alpha
     value = tl.load(f + offsets, mask=exists, other=0).to(tl.float32)
@@ -138,8 +141,10 @@ def enter_kernel(
     bits,
     BLOCK: tl.constexpr,
 ):
-    """``x = round(x0·scale)``, ``y = floor(x·numerator / 2**bits)``, and the largest
-    magnitude of x0·scale in units of 2**31, as the bits of a float32."""
+    """``x = round(x0·scale)`` and ``y = floor(x·numerator / 2**bits)``.
+
+    Also the largest magnitude of x0·scale in units of 2**31, as the bits of a float32.
+    """
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     exists = offsets < count
     value = tl.load(x0 + offsets, mask=exists, other=0).to(tl.float32)
