@@ -32,6 +32,7 @@ from .distributed import init_gloo_without_accelerator
 from .parallel_checks import check_parallel
 from .prepare import prepare_mmengine
 from .resume import apply_resume, make_resumable
+from .video_splits import report_shared_videos
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -138,6 +139,7 @@ def training_config(args: argparse.Namespace) -> Config:
     check_dataset_paths(cfg, modes)
     check_pretrained_files(cfg)
     check_coco_datasets(cfg, modes)
+    report_shared_videos(cfg)
     return cfg
 
 

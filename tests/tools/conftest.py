@@ -133,7 +133,7 @@ class ToyRun:
             ],
             annotations=[
                 dict(
-                    id=index, image_id=index, category_id=index + 1, iscrowd=0,
+                    id=index + 1, image_id=index, category_id=index + 1, iscrowd=0,
                     bbox=[8 * index, 8, 32, 32], area=1024,
                 )
                 for index in range(2)
