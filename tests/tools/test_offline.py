@@ -35,7 +35,8 @@ def listed(capsys, *arguments):
 
 
 def test_a_bare_machine_gets_the_stack_and_all_that_it_imports(capsys):
-    found = listed(capsys)
+    groups = ('--groups', 'core', 'scientific', 'tests')
+    found = listed(capsys, *groups)
     for name in ('onedl-mmcv', 'onedl-mmdetection', 'onedl-mmengine', 'mmaction2',
                  'opencv-python-headless', 'scipy', 'pillow', 'matplotlib',
                  'pycocotools', 'shapely', 'setuptools', 'pytest'):  # fmt: skip
@@ -51,7 +52,8 @@ def test_what_a_machine_has_is_left_out(tmp_path, capsys):
         'torch==2.11.0+cu130\nnumpy==2.5.2\nSciPy==1.17.0\nopencv-python==4.13.0.92\n'
         'setuptools==82.0.0\ntyping_extensions @ file:///somewhere\n'
     )
-    found = listed(capsys, '--node-has', str(node))
+    groups = ('--groups', 'core', 'scientific')
+    found = listed(capsys, *groups, '--node-has', str(node))
     assert 'scipy' not in found and 'opencv-python-headless' not in found
     # MMEngine's and MMCV's builds want the setuptools that was tried.
     assert found['setuptools'] == '80.10.2' and 'pillow' in found
@@ -209,6 +211,23 @@ def test_mmcv_is_compiled_for_the_gpu_where_there_is_what_it_takes(
         assert found == wanted and not output
     else:
         assert found is None and f'for the CPU only: {wanted}' in output
+
+
+def test_what_neither_the_machine_nor_a_bundle_has_is_named(monkeypatch, tmp_path):
+    class Options:
+        env = tmp_path / 'env'
+
+    step = install.Install(Options)
+    core = [p.name for p in bundle.read_requirements() if p.group == 'core']
+    wanted = [f'{name}==1' for name in core if name != 'shapely']
+    scientific = 'pillow matplotlib contourpy cycler fonttools kiwisolver pyparsing'
+    there = '\n'.join(f'{scientific} python_dateutil torch numpy'.split())
+    monkeypatch.setattr(step, '_run', lambda code: there)
+    message = 'lacks shapely, scipy, which no bundle holds; .* --groups core scientific'
+    with pytest.raises(bundle.BundleError, match=message):
+        step.check_complete(wanted)
+    monkeypatch.setattr(step, '_there', {*step.there(), 'scipy', 'shapely'})
+    step.check_complete(wanted)
 
 
 def test_help_teaches_both_commands():

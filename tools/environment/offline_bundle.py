@@ -45,15 +45,18 @@ stack, mmaction2 and what these require, beside a torch and a numpy that are the
 """
 
 EPILOG = """\
-Groups of requirements/offline.txt: core, scientific (scipy, matplotlib, pillow), tests
-(pytest), timm, video (decord). The first three are packed unless --groups says
+Groups of requirements/offline.txt: core, tests (pytest), scientific (scipy, pillow,
+matplotlib), timm, video (decord). The first two are packed unless --groups says
 otherwise. torchvision is never packed: it must fit the machine's torch.
 
 A machine that trains has most of this already, and what it has is left out:
   there$ python3 -m pip list --format=freeze > node.txt
   here$  bash tools/offline_bundle.sh --python 3.12 --node-has node.txt --out bundle
 Without --node-has it is taken to have torch, numpy, triton, transformers and what these
-require, and no more.
+require, and no more. If it lacks scipy, pillow or matplotlib, one bundle would be too
+large, so make two; the installation takes both:
+  here$  bash tools/offline_bundle.sh --python 3.12 --out bundle
+  here$  bash tools/offline_bundle.sh --python 3.12 --groups scientific --out bundle-2
 
 Then copy the folder and a clone of this repository to that machine:
   there$ bash tools/offline_install.sh bundle
@@ -234,7 +237,8 @@ def check_size(archive: Path, sizes: Dict[str, int], limit: float) -> None:
     raise BundleError(
         f'the bundle has {size:.1f} MB, more than --max-mb {limit:g}; the largest '
         f'packages, before packing, are {named}; leave out what the machine has with '
-        '--node-has, or a group with --groups'
+        '--node-has, or make one bundle of each of --groups: the installation takes '
+        'them together'
     )
 
 
@@ -316,9 +320,9 @@ def _parser() -> argparse.ArgumentParser:
         '--groups',
         nargs='+',
         choices=groups,
-        default=['core', 'scientific', 'tests'],
+        default=['core', 'tests'],
         metavar='GROUP',
-        help=f'which of {", ".join(groups)} (default: core scientific tests)',
+        help=f'which of {", ".join(groups)} (default: core tests)',
     )
     parser.add_argument(
         '--machine', choices=('x86_64', 'aarch64'), default='x86_64', help='processor'

@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -26,6 +26,7 @@ from offline_bundle import (  # noqa: E402 - beside this file
     ROOT,
     BundleError,
     normal,
+    read_requirements,
 )
 
 DESCRIPTION = """\
@@ -67,6 +68,7 @@ class Install:
         self.env: Path = options.env.absolute()
         self.python = str(self.env / 'bin' / 'python')
         self.log = Path(f'{self.env}.log')
+        self._there: Optional[Set[str]] = None
 
     def step(self, what: str, *command: str, **environment: str) -> str:
         """Run a command; return what it printed.
@@ -123,15 +125,22 @@ class Install:
         )
         return done.stdout.decode()
 
+    def there(self) -> Set[str]:
+        """Names of the distributions that the new environment sees."""
+        if self._there is None:
+            found = self._run(
+                'import importlib.metadata as m\n'
+                'for d in m.distributions(): print(d.metadata["Name"])'
+            )
+            self._there = {normal(name) for name in found.split()}
+            # Another build of OpenCV gives the same module.
+            if any(name.startswith('opencv-') for name in self._there):
+                self._there.add('opencv-python-headless')
+        return self._there
+
     def missing(self, packages: Sequence[Dict[str, str]]) -> List[str]:
         """Requirements of the bundle that the machine does not meet in any version."""
-        there = self._run(
-            'import importlib.metadata as m\n'
-            'for d in m.distributions(): print(d.metadata["Name"])'
-        )
-        names = {normal(name) for name in there.split()}
-        if any(name.startswith('opencv-') for name in names):
-            names.add('opencv-python-headless')
+        names = self.there()
         return [
             f'{package["name"]}=={package["version"]}'
             for package in packages
@@ -192,23 +201,26 @@ class Install:
             'install mmcv', 'install', '--no-deps', '--force-reinstall', str(wheel)
         )
 
-    def run(self, manifest: Dict[str, Any], archive: Path) -> None:
-        """Everything from the unpacking to the check."""
+    def run(self, bundles: Sequence[Tuple[Dict[str, Any], Path]]) -> None:
+        """Everything from the unpacking to the check.
+
+        Args:
+            bundles: Manifest and archive of each.
+
+        Raises:
+            BundleError: If something is missing, or a step fails.
+        """
         self.env.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_text('', encoding='utf-8')
         self.make_environment()
+        packed = [p for manifest, _ in bundles for p in manifest['packages']]
+        wanted = self.missing(packed)
+        self.check_complete(wanted)
         with tempfile.TemporaryDirectory() as name:
-            packages = Path(name)
-            with tarfile.open(str(archive), 'r:xz') as tar:
-                members = [member for member in tar if member.isfile()]
-                if any(os.path.basename(m.name) != m.name for m in members):
-                    raise BundleError(f'{archive} holds paths; make the bundle again')
-                tar.extractall(name, members)
-            wanted = self.missing(manifest['packages'])
-            kept = len(manifest['packages']) - len(wanted)
-            print(
-                f'offline_install: {len(wanted)} packages to install, {kept} are there'
-            )
+            for _, archive in bundles:
+                unpack(archive, name)
+            there = len(packed) - len(wanted)
+            print(f'offline_install: {len(wanted)} packages to install, {there} there')
             mmcv = [text for text in wanted if text.startswith('onedl-mmcv==')]
             sources = [text for text in wanted if text.startswith('onedl-mmdet')]
             wheels = [text for text in wanted if text not in (*mmcv, *sources)]
@@ -216,12 +228,43 @@ class Install:
             links = dict(PIP_FIND_LINKS=name)
             self.pip('install wheels', *install, *wheels, **links)
             self.pip('build mmdet', *install, *sources, **links)
-            self.build_mmcv(mmcv[0], packages)
+            self.build_mmcv(mmcv[0], Path(name))
         found = self.step('import everything', self.python, '-c', CHECK, str(ROOT))
         print(f'offline_install: {found.strip().splitlines()[-1]}')
         (site,) = (self.env / 'lib').glob('python3.*/site-packages')
         (site / 'dr2net_mm_clone.pth').write_text(f'{ROOT}\n', encoding='utf-8')
         print(f'offline_install: ready: . {self.env}/bin/activate')
+
+    def check_complete(self, wanted: Sequence[str]) -> None:
+        """Refuse to start without something that is neither there nor packed.
+
+        Raises:
+            BundleError: With the names and the groups that hold them.
+        """
+        needed = [p for p in read_requirements() if p.group in ('core', 'scientific')]
+        packed = {text.split('==')[0] for text in wanted}
+        lacking = [
+            p for p in needed if p.name not in packed and self.missing([p._asdict()])
+        ]
+        if lacking:
+            groups = ' '.join(sorted({p.group for p in lacking}))
+            raise BundleError(
+                f'the machine lacks {", ".join(p.name for p in lacking)}, which no '
+                f'bundle holds; make another one with --groups {groups}'
+            )
+
+
+def unpack(archive: Path, folder: str) -> None:
+    """Write the packages of a bundle into a folder.
+
+    Raises:
+        BundleError: If the archive holds anything but plain files without folders.
+    """
+    with tarfile.open(str(archive), 'r:xz') as tar:
+        members = list(tar)
+        if any(not m.isfile() or os.path.basename(m.name) != m.name for m in members):
+            raise BundleError(f'{archive} holds paths; make the bundle again')
+        tar.extractall(folder, members)
 
 
 def read_manifest(folder: Path) -> Dict[str, Any]:
@@ -257,7 +300,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument('bundle', type=Path, help='folder of the bundle')
+    parser.add_argument(
+        'bundle', nargs='+', type=Path, help='folder of a bundle; several make one'
+    )
     parser.add_argument(
         '--env',
         type=Path,
@@ -279,8 +324,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             raise BundleError(
                 f'--env {options.env} is a folder with other things; name a new one'
             )
-        manifest = read_manifest(options.bundle)
-        Install(options).run(manifest, options.bundle / ARCHIVE)
+        bundles = [(read_manifest(b), b / ARCHIVE) for b in options.bundle]
+        Install(options).run(bundles)
     except (BundleError, OSError) as error:
         print(f'offline_install: error: {error}', file=sys.stderr)
         return 1
