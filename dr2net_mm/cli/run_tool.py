@@ -10,6 +10,7 @@ import traceback
 from types import TracebackType
 from typing import Callable, Iterator, Optional, Tuple
 
+from dr2net_mm.cli.bare_errors import explain
 from dr2net_mm.errors import DataFileError, StoppedBySignal, UserError
 from dr2net_mm.rank import launcher_rank
 
@@ -131,6 +132,9 @@ def describe(error: BaseException, started: bool = False) -> Optional[str]:
     missing = re.match(r'(\S+) is not in the (\S+) registry', message)
     if missing:
         return _unknown_type(missing.group(1), missing.group(2))
+    explained = explain(error, message)
+    if explained is not None:
+        return f'{name}: {explained}' if name else explained
     message = re.sub(r'^\w+\.__init__\(\)|^__init__\(\)', 'it', message)
     hint = _accepted_arguments(cls, message)
     if name:

@@ -162,6 +162,12 @@ class Dr2CoefficientHook(Hook):
             if isinstance(runner.train_loop, IterBasedTrainLoop)
             else len(runner.train_dataloader)
         )
+        if iters_per_epoch == 0:
+            raise ValueError(
+                'train_dataloader has no batch: the data set is empty, or smaller than '
+                'batch_size with drop_last=True; look at ann_file, filter_cfg and '
+                'batch_size'
+            )
         self.schedule = self.schedule_of_run(runner.max_iters, iters_per_epoch)
         self._check_model(unwrapped(runner.model))
         self._check_resumed(runner)
