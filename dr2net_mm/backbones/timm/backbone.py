@@ -121,8 +121,12 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
         """Embedding, recomputed in a reversible backward pass."""
         trained = any(p.requires_grad for p in self._embedding_parameters())
         if self.recomputes and (trained or x.requires_grad):
-            return cp.checkpoint(run_layers, segment.tail, x, use_reentrant=False)
-        return run_layers(segment.tail, x)
+            return cp.checkpoint(self._run_tail, segment, x, use_reentrant=False)
+        return self._run_tail(segment, x)
+
+    def _run_tail(self, segment: Segment, x: Tensor) -> Tuple[Tensor, ...]:
+        chunk = self.dual_residual_options.chunk
+        return run_layers(segment.tail, chunk, self.recomputes, x)
 
     def _embedding_parameters(self) -> List[torch.nn.Parameter]:
         stages = {
@@ -153,7 +157,7 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
         last = number == len(self._dual_residual_stages) - 1
 
         def output(fused: Tensor) -> Tuple[Tensor, ...]:
-            *features, stream = run_layers(segment.tail, fused)
+            *features, stream = self._run_tail(segment, fused)
             return tuple(features) if last else (*features, stream)
 
         if plan is not None:

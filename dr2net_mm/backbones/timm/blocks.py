@@ -4,16 +4,15 @@ A block that is not in it runs as one difference branch F(x) = block(x) - x.
 """
 
 import functools
-from typing import Any, Callable, Dict, List, Sequence, Type, TypeVar, Union
+from typing import Any, Callable, Dict, List, Sequence, Type, TypeVar
 
 from torch import nn
 
 from dr2net_mm.backbones.branches.layers import DifferenceBranch, channels_last
 from dr2net_mm.reversible import Branch
 
-from .program import Blocks
+from .program import Blocks, Chunk
 
-Chunk = Union[None, int, str]
 BranchMaker = Callable[..., List[Branch]]
 Maker = TypeVar('Maker', bound=BranchMaker)
 

@@ -2,11 +2,16 @@
 
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
+import torch
+import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
+from dr2net_mm.backbones.branches.chunking import tokens_per_piece
+from dr2net_mm.backbones.branches.estimate import estimated_cost
 from dr2net_mm.reversible.branch import unique_parameters
 
 Function = Callable[[Tensor], Tensor]
+Chunk = Union[None, int, str]
 
 
 class Layers(NamedTuple):
@@ -15,10 +20,35 @@ class Layers(NamedTuple):
     Attributes:
         function: From the stream to the next one, or from images to the first.
         modules: The modules whose parameters it uses.
+        width: Channels of what it takes, where it treats each sample by itself and may
+            be evaluated for some of them at a time; 0 where it is not.
     """
 
     function: Function
     modules: Sequence[nn.Module] = ()
+    width: int = 0
+
+    def evaluate(self, x: Tensor, chunk: Chunk, recompute: bool) -> Tensor:
+        """The function of a batch, for some samples at a time where that is large.
+
+        Args:
+            x: What it takes, batch first.
+            chunk: How many tokens at a time, see ``DualResidualOptions.chunk``.
+            recompute: Whether what a part keeps is recomputed in its backward pass.
+        """
+        if not self.width or len(x) == 1:
+            return self.function(x)
+        tokens = x.numel() // self.width
+        values = estimated_cost(self.modules, self.width).transient_values
+        size = tokens_per_piece(chunk, tokens, self.width, values)
+        if size is None:
+            return self.function(x)
+        parts = x.split(max(1, size * len(x) // tokens))
+        if not (recompute and torch.is_grad_enabled()):
+            return torch.cat([self.function(part) for part in parts])
+        return torch.cat(
+            [cp.checkpoint(self.function, part, use_reentrant=False) for part in parts]
+        )
 
 
 class Blocks(NamedTuple):
@@ -107,14 +137,16 @@ def _features(segment: Segment) -> List[Feature]:
     return [one for one in (*segment.body, *segment.tail) if isinstance(one, Feature)]
 
 
-def run_layers(items: Sequence[Item], x: Tensor) -> Tuple[Tensor, ...]:
+def run_layers(
+    items: Sequence[Item], chunk: Chunk, recompute: bool, x: Tensor
+) -> Tuple[Tensor, ...]:
     """Features and ordinary layers in order: the features, then the stream."""
     features = []
     for item in items:
         if isinstance(item, Feature):
             features.append(item.function(x))
         else:
-            x = item.function(x)
+            x = item.evaluate(x, chunk, recompute)
     return (*features, x)
 
 

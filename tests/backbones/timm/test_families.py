@@ -84,6 +84,23 @@ def test_reversible_gradients_are_those_of_stored_activations(
     assert trained and all(p.grad is not None for p in trained)
 
 
+def test_gradients_of_small_pieces_are_those_of_stored_activations(
+    build: Callable, gradients: Callable, images: Tensor
+) -> None:
+    # A sample, a window or a few tokens at a time, in the layers between stages too.
+    found, expected = (
+        gradients(
+            build(dual_residual=dict(chunk=20, backprop=backprop), drop_path_rate=0.3),
+            images,
+            autocast=False,
+        )
+        for backprop in ('reversible', 'stored')
+    )
+    assert all(
+        (a is None and b is None) or torch.equal(a, b) for a, b in zip(found, expected)
+    )
+
+
 def test_a_memory_budget_changes_no_gradient(
     build: Callable, gradients: Callable, images: Tensor
 ) -> None:

@@ -35,7 +35,7 @@ class BitFamily(HierarchicalFamily):
         return [
             Blocks([block], width)
             if block.downsample is None
-            else Layers(block, [block])
+            else Layers(block, [block], block.conv1.in_channels)
             for block in stage.blocks
         ]
 

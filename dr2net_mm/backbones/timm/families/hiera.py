@@ -55,9 +55,10 @@ class HieraFamily(Family):
         for i, block in enumerate(self.model.blocks):
             if block.do_expand:
                 # Its feed-forward part is in the stream.
-                modules = [block.norm1, block.proj, block.attn, block.ls1]
+                parts = (block.norm1, block.proj, block.attn, block.ls1)
+                modules = [part for part in parts if part is not None]
                 attend = functools.partial(_widened, block)
-                items.append(Layers(attend, [m for m in modules if m is not None]))
+                items.append(Layers(attend, modules, block.dim))
             kept = dict(attention=not block.do_expand)
             items.append(Blocks([block], block.dim_out, kept))
             if i in ends:

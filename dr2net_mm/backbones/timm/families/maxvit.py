@@ -59,14 +59,17 @@ class MaxVitFamily(HierarchicalFamily):
                 items.append(Blocks([block], width))
             elif isinstance(block, MaxxVitBlock):
                 behind = Blocks([block], width, dict(convolution=False))
-                items += [Layers(block.conv, [block.conv]), behind]
+                before = self.model.feature_info[number]['num_chs']
+                items += [Layers(block.conv, [block.conv], before), behind]
             elif type(block) is TransformerBlock2d:
                 behind = Blocks([block], width, dict(attention=False))
                 modules = [block.shortcut, block.norm1, block.attn, block.ls1]
                 attend = functools.partial(_widened, block)
-                items += [Layers(attend, modules), behind]
+                before = self.model.feature_info[number]['num_chs']
+                items += [Layers(attend, modules, before), behind]
             else:
-                items.append(Layers(block, [block]))
+                before = self.model.feature_info[number]['num_chs']
+                items.append(Layers(block, [block], before))
         return items
 
 

@@ -45,8 +45,10 @@ class MViTFamily(HierarchicalFamily):
                     # The feed-forward part of the block is in the stream.
                     before, grid = grid, {}
                     change = functools.partial(_change, block, before, grid)
-                    modules = [block.norm1, block.attn, block.shortcut_proj_attn]
-                    items.append(Layers(change, [m for m in modules if m is not None]))
+                    parts = (block.norm1, block.attn, block.shortcut_proj_attn)
+                    modules = [part for part in parts if part is not None]
+                    width = block.norm1.weight.numel()
+                    items.append(Layers(change, modules, width))
                 kinds = WHOLE_BLOCK if whole else FEED_FORWARD
                 width = block.norm2.weight.numel()
                 items.append(Blocks([block], width, grid, more=kinds))
