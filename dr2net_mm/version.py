@@ -24,6 +24,15 @@ MM_REQUIREMENTS = {
     'mmaction': ('mmaction2', '>=1.1.0,<1.3.0'),
 }
 
+# OneDL's maintained forks, under the same import names: they replace the entries above
+# where `onedl-mmengine` is installed. MMAction2 has no fork; 1.2.0 is used beside them.
+FORK_REQUIREMENTS = {
+    'numpy': ('numpy', '>=1.20,<3'),
+    'mmengine': ('onedl-mmengine', '>=0.10.12,<0.11'),
+    'mmcv': ('onedl-mmcv', '>=2.3.6,<2.4'),
+    'mmdet': ('onedl-mmdetection', '>=3.5.1,<3.6'),
+}
+
 # Extras that only some configs need.
 EXTRA_REQUIREMENTS = {
     # Image classification: configs/rev_vit.

@@ -16,6 +16,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 import dr2net_mm
 from dr2net_mm import compat, version
 from dr2net_mm.checkpoints.pickle_allowlist import history_buffer_method
+from dr2net_mm.compat import numpy_names, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,7 +66,7 @@ def test_this_environment_is_supported():
 
 def test_versions_outside_the_range_are_all_named_with_a_remedy(monkeypatch):
     found = dict(torch='1.13.1+cu117', numpy='2.1.0', mmengine='0.10.7', mmcv='2.2.0')
-    monkeypatch.setattr(compat, 'installed_version', lambda name, _: found.get(name))
+    monkeypatch.setattr(versions, 'installed_version', lambda name, _: found.get(name))
     with pytest.raises(ImportError) as error:
         compat.check_versions()
     message = str(error.value)
@@ -80,14 +81,60 @@ def test_versions_of_openmmlabs_own_wheels_are_supported(monkeypatch):
         torch='2.1.2+cu121', numpy='1.24.4', mmengine='0.10.7', mmcv='2.1.0',
         mmdet='3.3.0', mmaction='1.2.0',
     )  # fmt: skip
-    monkeypatch.setattr(compat, 'installed_version', lambda name, _: found[name])
+    monkeypatch.setattr(versions, 'installed_version', lambda name, _: found[name])
     assert compat.version_problems() == []
 
 
+def test_onedl_is_held_to_its_own_distributions_and_ranges(monkeypatch):
+    found = dict(
+        torch='2.13.0', numpy='2.2.6', mmengine='0.10.12', mmcv='2.3.6',
+        mmdet='3.5.1', mmaction='1.2.0',
+    )  # fmt: skip
+    monkeypatch.setattr(versions, 'installed_version', lambda name, _: found[name])
+    monkeypatch.setattr(versions, 'fork_installed', lambda: True)
+    assert versions.version_problems() == []
+    found['mmcv'] = '2.1.0'
+    assert versions.version_problems() == [
+        "onedl-mmcv 2.1.0 is outside >=2.3.6,<2.4: pip install 'onedl-mmcv>=2.3.6,<2.4'"
+    ]
+
+
+def test_mmaction_is_importable_beside_mmcv_2_3_and_no_other_refused_one(tmp_path):
+    for name, text in [
+        ('mmcv', '__version__ = "{}"'),
+        ('mmaction', 'import mmcv\nassert mmcv.__version__ < "2.2", "incompatible"'),
+    ]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / '__init__.py').write_text(text.format('2.3.6'))
+    (tmp_path / 'mmaction' / 'version.py').write_text('__version__ = "1.2.0"')
+    (tmp_path / 'mmcv' / 'version.py').write_text('__version__ = "2.3.6"')
+    code = (
+        'from dr2net_mm.compat.mmaction_beside_fork import let_mmaction_accept_fork\n'
+        'assert let_mmaction_accept_fork() is {}\nimport mmaction, mmcv\n'
+        'assert mmcv.__version__ == "2.3.6"'
+    )
+    environment = "import os; os.environ['DR2NET_IGNORE_VERSIONS'] = '1'\n"
+    done = run_python(environment + code.format(True), tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / 'mmcv' / 'version.py').write_text('__version__ = "2.2.0"')
+    done = run_python(environment + code.format(False), tmp_path)
+    assert 'AssertionError: incompatible' in done.stderr
+
+
+def test_names_that_numpy_removed_are_provided_where_mmaction_is(monkeypatch):
+    first, second = np.array([[1, 2], [3, 4]]), np.array([2, 4])
+    monkeypatch.setattr(np, 'in1d', None, raising=False)
+    monkeypatch.delattr(np, 'in1d')
+    monkeypatch.setattr(numpy_names, 'module_folder', lambda name: ROOT)
+    assert numpy_names.provide_removed_numpy_names()
+    assert np.in1d(first, second).tolist() == [False, True, False, True]
+    assert not numpy_names.provide_removed_numpy_names()
+
+
 def test_a_missing_pkg_resources_names_the_setuptools_to_install(monkeypatch):
-    real = compat.module_folder
+    real = versions.module_folder
     monkeypatch.setattr(
-        compat,
+        versions,
         'module_folder',
         lambda name: None if name == 'pkg_resources' else real(name),
     )
@@ -98,7 +145,7 @@ def test_a_missing_pkg_resources_names_the_setuptools_to_install(monkeypatch):
 
 
 def test_the_version_check_can_be_turned_into_a_warning(monkeypatch):
-    monkeypatch.setattr(compat, 'installed_version', lambda *_: '0.0.1')
+    monkeypatch.setattr(versions, 'installed_version', lambda *_: '0.0.1')
     monkeypatch.setenv(compat.IGNORE_VERSIONS_VARIABLE, '1')
     with pytest.warns(UserWarning, match='torch 0.0.1'):
         compat.check_versions()
@@ -201,7 +248,7 @@ def test_getattr_in_a_checkpoint_reaches_statistics_methods_only():
 TORCHVISION_SCRIPT = """
 import pathlib, sys, torch, types
 package = types.ModuleType('dr2net_mm')  # Without its __init__, which cures.
-package.__path__ = [str(pathlib.Path(sys.argv[1]).parent)]
+package.__path__ = [str(pathlib.Path(sys.argv[1]).parent.parent)]
 sys.modules['dr2net_mm'] = package
 from dr2net_mm import compat
 folder = pathlib.Path(sys.argv[2])

@@ -37,7 +37,9 @@ def mmengine_globals() -> Dict[str, Any]:
         *(type(np.dtype(scalar)) for scalar in scalars),
     )
     allowed = {f'{value.__module__}.{value.__qualname__}': value for value in classes}
-    multiarray = np.core.multiarray
+    # Naming numpy.core under numpy 2 is deprecated.
+    core = np.core if np.__version__.startswith('1.') else np._core
+    multiarray = core.multiarray
     for core in ('core', '_core'):
         for function in (multiarray._reconstruct, multiarray.scalar):
             allowed[f'numpy.{core}.multiarray.{function.__name__}'] = function

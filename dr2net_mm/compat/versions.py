@@ -1,0 +1,107 @@
+"""Check of the installed stack against the ranges of :mod:`dr2net_mm.version`."""
+
+import importlib.metadata
+import os
+import re
+import sys
+import warnings
+from typing import Dict, List, Optional, Tuple
+
+from ..optional_imports import module_folder
+from ..version import (
+    CORE_REQUIREMENTS,
+    FORK_REQUIREMENTS,
+    MM_REQUIREMENTS,
+    PYTHON_REQUIRES,
+    UNDECLARED_REQUIREMENTS,
+    __version__,
+)
+
+IGNORE_VERSIONS_VARIABLE = 'DR2NET_IGNORE_VERSIONS'
+
+
+def installed_version(name: str, distribution: str) -> Optional[str]:
+    """Version of an importable package, None if it is absent or states none.
+
+    Reads the package's own ``version.py`` first, because a clone on ``PYTHONPATH`` has
+    no metadata; importing is avoided because mmdet refuses to be imported beside an
+    MMCV that it does not support.
+    """
+    folder = module_folder(name)
+    if folder is None:
+        return None
+    version_file = folder / 'version.py'
+    if version_file.is_file():
+        text = version_file.read_text(encoding='utf-8')
+        found = re.search(r'^__version__\s*=\s*[\'"]([^\'"]+)', text, re.MULTILINE)
+        if found:
+            return found.group(1)
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return getattr(sys.modules.get(name), '__version__', None)
+
+
+def fork_installed() -> bool:
+    """Whether OneDL's fork of MMEngine is installed in place of OpenMMLab's."""
+    try:
+        importlib.metadata.version(FORK_REQUIREMENTS['mmengine'][0])
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def expected_stack(fork: bool) -> Dict[str, Tuple[str, str]]:
+    """Importable name -> (distribution, range) of OneDL's or OpenMMLab's stack."""
+    stack = {**CORE_REQUIREMENTS, **MM_REQUIREMENTS}
+    return {**stack, **FORK_REQUIREMENTS} if fork else stack
+
+
+def version_problems() -> List[str]:
+    """One line for each package that is missing or outside the supported range."""
+    from packaging.specifiers import SpecifierSet
+
+    problems = []
+    python = '.'.join(str(part) for part in sys.version_info[:3])
+    if python not in SpecifierSet(PYTHON_REQUIRES):
+        problems.append(f'Python {python} is outside {PYTHON_REQUIRES}')
+    fork = fork_installed()
+    for name, (distribution, supported) in expected_stack(fork).items():
+        version = installed_version(name, distribution)
+        installer = 'mim' if name in MM_REQUIREMENTS and not fork else 'pip'
+        remedy = f"{installer} install '{distribution}{supported}'"
+        if version is None:
+            if name in CORE_REQUIREMENTS and module_folder(name) is None:
+                problems.append(f'{distribution} is not installed: {remedy}')
+        elif not SpecifierSet(supported).contains(version, prereleases=True):
+            problems.append(
+                f'{distribution} {version} is outside {supported}: {remedy}'
+            )
+    if module_folder('pkg_resources') is None:
+        distribution, supported = UNDECLARED_REQUIREMENTS['pkg_resources']
+        problems.append(
+            f'MMEngine imports pkg_resources, which is not installed: '
+            f"pip install '{distribution}{supported}'"
+        )
+    return problems
+
+
+def check_versions() -> None:
+    """Compare the installed stack with the ranges of :mod:`dr2net_mm.version`.
+
+    Raises:
+        ImportError: naming every package outside its range and the command that
+            mends it. Setting ``DR2NET_IGNORE_VERSIONS=1`` makes it a warning.
+    """
+    problems = version_problems()
+    if not problems:
+        return
+    message = (
+        f'dr2net_mm {__version__} does not support this environment:\n  '
+        + '\n  '.join(problems)
+        + f'\nSet {IGNORE_VERSIONS_VARIABLE}=1 to go on regardless.'
+    )
+    if os.environ.get(IGNORE_VERSIONS_VARIABLE, '0') not in ('', '0'):
+        warnings.warn(message, stacklevel=2)
+        return
+    raise ImportError(message)
