@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .mvit.mvit import Dr2MViT  # noqa: F401
     from .rev.rev_mvit import RevMViT  # noqa: F401
     from .rev.rev_vit import RevVisionTransformer  # noqa: F401
+    from .rev.twins import (  # noqa: F401
+        ConventionalMViT,
+        ConventionalVisionTransformer,
+    )
     from .swin.swin import Dr2SwinTransformer  # noqa: F401
     from .swin.swin3d import Dr2SwinTransformer3D  # noqa: F401
     from .timm.backbone import Dr2TimmBackbone  # noqa: F401
@@ -32,7 +36,9 @@ _classes = LazyClasses(
     MODELS,
     __name__,
     {
+        'ConventionalMViT': ('rev.twins', 'mmcv.cnn'),
         'ConventionalTimmBackbone': ('timm.conventional', 'timm.models'),
+        'ConventionalVisionTransformer': ('rev.twins', 'mmcv.cnn'),
         'Dr2MViT': ('mvit.mvit', 'mmaction.models'),
         'Dr2SwinTransformer': ('swin.swin', 'mmdet.models'),
         'Dr2SwinTransformer3D': ('swin.swin3d', 'mmaction.models'),

@@ -33,6 +33,10 @@ BACKBONE_CLASSES: Dict[str, BackboneClass] = {
     'VisionTransformer': BackboneClass(
         'mmaction', 'Dr2VisionTransformer', frames=16, blocks='blocks'
     ),
+    'ConventionalVisionTransformer': BackboneClass(
+        'mmengine', 'RevVisionTransformer', blocks='layers'
+    ),
+    'ConventionalMViT': BackboneClass('mmengine', 'RevMViT', blocks='blocks'),
 }
 """Conventional classes that can be analysed."""
 
@@ -78,6 +82,14 @@ BACKBONES: Dict[str, Dict[str, Any]] = {
 }
 """Arguments of conventional classes; Swin-L as DINO uses it (384 pretraining)."""
 
+PUBLISHED_BACKBONES: Dict[str, Dict[str, Any]] = {
+    'rev-vit-s': dict(type='ConventionalVisionTransformer', arch='deit-small'),
+    'rev-vit-b': dict(type='ConventionalVisionTransformer', arch='deit-base'),
+    'rev-vit-l': dict(type='ConventionalVisionTransformer', arch='large'),
+    'rev-mvit-b': dict(type='ConventionalMViT', arch='image-base'),
+}
+"""Conventional twins of published reversible networks, whose shape is fixed."""
+
 _WEIGHT_SOURCES = ('init_cfg', 'pretrained', 'convert_weights')
 
 
@@ -113,7 +125,7 @@ def named_backbone(
     """Arguments of a named backbone, conventional class.
 
     Args:
-        name: one of :data:`BACKBONES`.
+        name: one of :data:`BACKBONES` or :data:`PUBLISHED_BACKBONES`.
         depths: blocks of each stage, in place of the backbone's own.
         width: channels of the first stage, in place of the backbone's own; must be
             a multiple of its number of heads.
@@ -121,10 +133,16 @@ def named_backbone(
     Raises:
         UserError: if the name is unknown, or depths or width do not fit.
     """
+    if name in PUBLISHED_BACKBONES:
+        if depths is not None or width is not None:
+            raise UserError(
+                f'{name} is a published network, which has no other depths or width; '
+                'leave them out'
+            )
+        return dict(PUBLISHED_BACKBONES[name])
     if name not in BACKBONES:
-        raise UserError(
-            f'backbone {name!r} is unknown; accepted: {", ".join(BACKBONES)}'
-        )
+        accepted = ', '.join((*BACKBONES, *PUBLISHED_BACKBONES))
+        raise UserError(f'backbone {name!r} is unknown; accepted: {accepted}')
     backbone = dict(BACKBONES[name])
     if depths is not None:
         own = depths_of(backbone)
@@ -264,8 +282,9 @@ def build_backbone(backbone: Dict[str, Any]):
 
     arguments = dict(backbone)
     known = BACKBONE_CLASSES[_class_name(backbone)]
-    blocks = known.blocks if arguments['type'] != known.reversible else None
-    checkpointed = blocks and arguments.pop('with_cp', False)
+    blocks = known.blocks
+    # Classes whose blocks are checkpointed from outside have no such argument.
+    checkpointed = arguments.pop('with_cp', False) if blocks else False
     try:
         model = MODELS.build(arguments)
     except Exception as error:

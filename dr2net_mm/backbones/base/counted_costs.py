@@ -141,13 +141,13 @@ def counted_costs(
 class CountedCosts:
     """Mixin of a :class:`DualResidualBackbone` whose costs are counted, not derived."""
 
-    def stage_costs(
+    def input_costs(
         self, shape: Sequence[int], branch_bytes: int = 4
     ) -> List[StageCost]:
         """Memory and work of each stage for an input of a shape.
 
         Args:
-            shape: Shape of the input, batch first.
+            shape: Shape of the input, [B, C, H, W] or [B, C, T, H, W].
             branch_bytes: Bytes of a number within a branch, 2 under autocast.
         """
         return counted_costs(self, shape, branch_bytes)
@@ -159,7 +159,7 @@ class CountedCosts:
         branch_bytes = 2 if AutocastState(x.device).enabled() else 4
         shape = tuple(x.shape)
         return self._storage_plan(
-            (shape, branch_bytes), lambda: self.stage_costs(shape, branch_bytes)
+            (shape, branch_bytes), lambda: self.input_costs(shape, branch_bytes)
         )
 
 

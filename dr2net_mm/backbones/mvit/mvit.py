@@ -48,6 +48,10 @@ class Dr2MViT(MultiscaleBackbone, MViT):
     Source: Dr2Net (CVPR 2024), Eq. 1; MViTv2 (CVPR 2022).
     """
 
+    plain_class = 'mmaction.MViT'
+    usual_frames = 16
+    checkpointed_lists = ('blocks',)
+
     def __init__(
         self,
         arch: Union[str, dict] = 'base',
@@ -97,6 +101,12 @@ class Dr2MViT(MultiscaleBackbone, MViT):
         if not self.output_cls_token:
             return tuple(outputs)
         return tuple(map(list, zip(outputs[::2], outputs[1::2])))
+
+    def example_size(self) -> Tuple[int, ...]:
+        """Shape [C, T, H, W] of a video that the network is built for."""
+        layer = self.patch_embed.projection
+        lengths = zip(self.patch_resolution, layer.stride)
+        return (layer.in_channels, *(count * step for count, step in lengths))
 
     def _embed(self, x: Tensor) -> Tensor:
         """Embedded tokens [B, N, C] as mmaction makes them."""

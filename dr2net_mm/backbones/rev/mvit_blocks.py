@@ -1,7 +1,7 @@
 """Blocks of Rev-MViT: shape-preserving ones, and transitions between the scales."""
 
 from math import prod
-from typing import List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Sequence, Tuple, Type, Union
 
 from torch import Tensor, nn
 
@@ -183,10 +183,12 @@ class TransitionBlock(RevMViTBlock):
     def forward(self, x: Tensor, size: Size) -> Tensor:
         """Tokens [B, N', width] of joined streams [B, N, 2C]."""
         if hasattr(self, 'fuse'):
-            z = x + self.fuse(x)
-        else:
-            first, second = x.chunk(2, dim=-1)
-            z = (first + second) * 0.5
+            return self.transform(x + self.fuse(x), size)
+        first, second = x.chunk(2, dim=-1)
+        return self.transform((first + second) * 0.5, size)
+
+    def transform(self, z: Tensor, size: Size) -> Tensor:
+        """Tokens [B, N', width] of one stream."""
         residual = self.res_proj(z) if hasattr(self, 'res_proj') else z
         attn = self.attn
         heads = residual.unflatten(2, (attn.num_heads, -1)).transpose(1, 2)
@@ -195,3 +197,37 @@ class TransitionBlock(RevMViTBlock):
             attn(self.norm1(z), size)[0]
         )
         return z + self.drop_path(self.mlp(self.norm2(z)))
+
+
+def make_blocks(
+    settings: Dict[str, Any],
+    rates: Sequence[float],
+    block: Type[RevMViTBlock] = RevMViTBlock,
+    transition: Type[TransitionBlock] = TransitionBlock,
+) -> Tuple[nn.ModuleList, List[int]]:
+    """Blocks of an architecture, and the width of a stream at each scale.
+
+    Args:
+        settings: The architecture, see ``REV_MVIT_ARCHS``.
+        rates: Drop-path rate of each block.
+        block: Class of blocks within a scale.
+        transition: Class of blocks between two scales.
+    """
+    blocks = nn.ModuleList()
+    widths, heads = [settings['embed_dims']], settings['num_heads']
+    stride_kv = tuple(settings['kv_stride'])
+    shared = dict(qkv_bias=settings['qkv_bias'], kernel=settings['pool_kernel'])
+    for number, rate in enumerate(rates):
+        width = widths[-1]
+        if number not in settings['downscale_indices']:
+            sizes = dict(heads=heads, stride_kv=stride_kv)
+            blocks.append(block(width, width, rate, **sizes, **shared))
+            continue
+        heads *= 2
+        stride_kv = (stride_kv[0], *(max(step // 2, 1) for step in stride_kv[1:]))
+        sizes = dict(heads=heads, stride_kv=stride_kv, stride_q=(1, 2, 2))
+        blocks.append(
+            transition(width, 2 * width, settings['fuse'], rate, **sizes, **shared)
+        )
+        widths.append(2 * width)
+    return blocks, widths

@@ -23,7 +23,7 @@ from .layers import (
     published_member,
     resized_positions,
 )
-from .mvit_blocks import STREAM_FUSIONS, RevMViTBlock, TransitionBlock
+from .mvit_blocks import STREAM_FUSIONS, make_blocks
 
 Size = Tuple[int, ...]
 
@@ -94,6 +94,9 @@ class RevMViT(MultiscaleBackbone, BaseModule):
     ``models/reversible_mvit.py``.
     """
 
+    plain_class = 'ConventionalMViT'
+    checkpointed_lists = ('blocks',)
+
     def __init__(
         self,
         arch: Union[str, dict] = 'image-base',
@@ -129,8 +132,9 @@ class RevMViT(MultiscaleBackbone, BaseModule):
             settings['patch_padding'],
         )
         self._make_positions(img_size, num_frames, width)
-        self.blocks = nn.ModuleList()
-        self.widths = self._make_blocks(drop_path_rates(drop_path_rate, depth))
+        self.blocks, self.widths = make_blocks(
+            settings, drop_path_rates(drop_path_rate, depth)
+        )
         for scale in self.out_scales:
             self.add_module(f'norm{scale}', LayerNorm(2 * self.widths[scale]))
         ends = [*(i - 1 for i in downscale), depth - 1]
@@ -155,42 +159,6 @@ class RevMViT(MultiscaleBackbone, BaseModule):
             self.pos_embed_temporal = nn.Parameter(torch.zeros(1, grid[0], width))
         else:
             self.pos_embed = spatial
-
-    def _make_blocks(self, rates: Sequence[float]) -> List[int]:
-        """Make the blocks; returns the width of a stream at each scale."""
-        settings = self.arch_settings
-        widths, heads = [settings['embed_dims']], settings['num_heads']
-        stride_kv = settings['kv_stride']
-        shared = dict(qkv_bias=settings['qkv_bias'], kernel=settings['pool_kernel'])
-        for number, rate in enumerate(rates):
-            if number not in settings['downscale_indices']:
-                block = RevMViTBlock(
-                    widths[-1],
-                    widths[-1],
-                    rate,
-                    heads=heads,
-                    stride_kv=stride_kv,
-                    **shared,
-                )
-            else:
-                heads *= 2
-                stride_kv = (
-                    stride_kv[0],
-                    *(max(step // 2, 1) for step in stride_kv[1:]),
-                )
-                block = TransitionBlock(
-                    widths[-1],
-                    2 * widths[-1],
-                    settings['fuse'],
-                    rate,
-                    heads=heads,
-                    stride_kv=stride_kv,
-                    stride_q=(1, 2, 2),
-                    **shared,
-                )
-                widths.append(2 * widths[-1])
-            self.blocks.append(block)
-        return widths
 
     def init_weights(self) -> None:
         """Initialize the weights as ``init_cfg`` says, and position embeddings."""
@@ -217,6 +185,13 @@ class RevMViT(MultiscaleBackbone, BaseModule):
         tokens = self._recomputed(self._embed, x, size)
         outputs = self._run_scales(x, tokens, size)
         return outputs[0] if self.single_output else tuple(outputs)
+
+    def example_size(self) -> Tuple[int, ...]:
+        """Shape [C, (T,) H, W] of an input that the position embeddings are for."""
+        layer = self.patch_embed.projection
+        times = (self.pos_embed_temporal.shape[1],) if self.videos else ()
+        lengths = zip((*times, *self.grid_size), layer.stride)
+        return (layer.in_channels, *(count * step for count, step in lengths))
 
     def _grid(self, x: Tensor) -> Size:
         """Tokens along time (1 for images), height and width."""

@@ -138,6 +138,9 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
     Source: Reversible Vision Transformers (CVPR 2022).
     """
 
+    plain_class = 'ConventionalVisionTransformer'
+    checkpointed_lists = ('layers',)
+
     def __init__(
         self,
         arch: Union[str, dict] = 'deit-base',
@@ -215,6 +218,12 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
                 padded_plan(plan, 0, branches),
             )
         )
+
+    def example_size(self) -> Tuple[int, ...]:
+        """Shape [C, H, W] of an image that the position embeddings are for."""
+        layer = self.patch_embed.projection
+        lengths = (n * step for n, step in zip(self.grid_size, layer.stride))
+        return (layer.in_channels, *lengths)
 
     def _grid(self, x: Tensor) -> GridSize:
         """Patches along height and width; rests are cut off."""
