@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
+from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.reversible.gradient_error import compare_gradients
 from dr2net_mm.reversible.probe import ReferenceStage, WatchedStage
 from dr2net_mm.reversible.replay import AutocastState, RngState, hooks_silenced
@@ -68,7 +69,7 @@ class SampleTaker:
     def _note(self, backbone: nn.Module, arguments: tuple, outputs: Any) -> None:
         if not self._active or not torch.is_grad_enabled() or not arguments:
             return
-        outputs = _listed(outputs)
+        outputs = output_list(outputs)
         if not any(output.requires_grad for output in outputs):
             return
         self._active = False
@@ -127,7 +128,7 @@ def _gradients(
     """Gradients of the parameters, from the given state of the random generators."""
     with rng.replayed(), torch.enable_grad():
         with sample.autocast.replayed():
-            outputs = _listed(backbone.forward(sample.inputs))
+            outputs = output_list(backbone.forward(sample.inputs))
         pairs = [
             (output, gradient)
             for output, gradient in zip(outputs, sample.gradients)
@@ -162,7 +163,3 @@ def _buffers_kept(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in kept:
                 buffer.copy_(value)
-
-
-def _listed(outputs: Any) -> List[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs)

@@ -1,13 +1,14 @@
 """Networks of a config with a checkpoint's weights, and a comparison of outputs."""
 
 from collections import OrderedDict
-from typing import Any, List, Mapping
+from typing import Any, Mapping
 
 import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.checkpoints.coefficients import is_coefficient
 from dr2net_mm.errors import UserError
 
@@ -78,13 +79,9 @@ def example_input(backbone: nn.Module, batch: int = 1) -> Tensor:
 def largest_difference(found: Any, expected: Any) -> float:
     """Largest difference of outputs, as a share of the largest magnitude expected."""
     worst = 0.0
-    for a, b in zip(_as_list(found), _as_list(expected)):
+    for a, b in zip(output_list(found), output_list(expected)):
         scale = float(b.abs().max()) or 1.0
         difference = float((a - b).abs().max()) / scale
         # A NaN is the worst of all.
         worst = difference if not difference <= worst else worst
     return worst
-
-
-def _as_list(outputs: Any) -> List[Tensor]:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]

@@ -1,57 +1,33 @@
 """Checks of a config that need no model, no data and no GPU, so they come first."""
 
 import difflib
+import inspect
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from dr2net_mm.checkpoints.checkpoint_file import check_checkpoint_file, is_local
 from dr2net_mm.errors import UserError
 
 # Top-level keys that Runner.from_cfg and the MM tools read and a config may omit.
 _RUNNER_KEYS = {
-    'auto_scale_lr',
+    *inspect.signature(Runner.__init__).parameters,
     'backend_args',
-    'cfg',
     'check_data',
     'compile',
-    'custom_hooks',
     'custom_imports',
-    'data_preprocessor',
-    'default_hooks',
-    'default_scope',
-    'env_cfg',
-    'experiment_name',
     'find_unused_parameters',
-    'launcher',
-    'load_from',
-    'log_level',
-    'log_processor',
-    'model',
     'model_wrapper_cfg',
-    'optim_wrapper',
-    'param_scheduler',
-    'randomness',
-    'resume',
     'runner_type',
     'strategy',
     'sync_bn',
-    'test_cfg',
-    'test_dataloader',
-    'test_evaluator',
-    'train_cfg',
-    'train_dataloader',
     'tta_model',
     'tta_pipeline',
-    'val_cfg',
-    'val_dataloader',
-    'val_evaluator',
     'vis_backends',
-    'visualizer',
-    'work_dir',
-}
+} - {'self'}
 
 
 def apply_options(cfg: Config, options: Dict[str, Any]) -> None:

@@ -1,10 +1,14 @@
 """Ways to distribute training that a dual-residual backbone does not work with."""
 
+import contextlib
 from typing import Any, Iterator
 
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
+from dr2net_mm.backbones import DualResidualBackbone
 from dr2net_mm.errors import UserError
+from dr2net_mm.lazy_classes import registered_class
 
 _REMEDY = (
     'leave model_wrapper_cfg and strategy out (MMDistributedDataParallel), with '
@@ -16,13 +20,22 @@ _REMEDY = (
 def _dual_residual_backbones(node: Any) -> Iterator[dict]:
     """Configs of the dual-residual backbones below a node of a config."""
     if isinstance(node, dict):
-        if str(node.get('type', '')).split('.')[-1].startswith('Dr2'):
+        if _is_dual_residual(_kind(node)):
             yield node
         for value in node.values():
             yield from _dual_residual_backbones(value)
     elif isinstance(node, (list, tuple)):
         for value in node:
             yield from _dual_residual_backbones(value)
+
+
+def _is_dual_residual(name: str) -> bool:
+    """Whether a name is registered for a class of dual-residual backbones."""
+    # Where a library is missing, building the model says so.
+    with contextlib.suppress(ImportError):
+        cls = registered_class(MODELS.module_dict.get(name))
+        return isinstance(cls, type) and issubclass(cls, DualResidualBackbone)
+    return False
 
 
 def _kind(node: Any) -> str:

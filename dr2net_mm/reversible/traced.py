@@ -4,7 +4,7 @@
 functions, streams that change in place, or pieces of a batch.
 """
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -62,7 +62,8 @@ def run_traced(
     for number, branch in enumerate(branches, start=1):
         parts = [branch.export(x), _scaled(x, alpha), y]
         y = _scaled(x, beta)
-        x = sum(part for part in parts if part is not None)
+        total: Any = sum(part for part in parts if part is not None)
+        x = total
         if number in taps:
             tapped += taps[number](x)
     if stage_output.fusion != 'last' and y is None:

@@ -12,7 +12,7 @@ from dr2net_mm.analysis.memory.command import mode_backbone
 from dr2net_mm.analysis.memory.detector_memory import Row, detector_memory
 from dr2net_mm.analysis.memory.plan_report import budget_label
 from dr2net_mm.analysis.memory.step_memory import measure_step
-from dr2net_mm.analysis.subjects.backbones import build_backbone, output_list
+from dr2net_mm.analysis.subjects.backbones import build_backbone
 from dr2net_mm.analysis.subjects.detectors import (
     build_detector,
     detector_loss,
@@ -20,6 +20,7 @@ from dr2net_mm.analysis.subjects.detectors import (
     has_encoder,
     random_samples,
 )
+from dr2net_mm.backbones.base.outputs import output_list
 
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 

@@ -31,10 +31,10 @@ from dr2net_mm.analysis.soak.command import main as soak_main
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,
     named_backbone,
-    output_list,
     with_frames,
 )
 from dr2net_mm.analysis.subjects.detectors import config_detector
+from dr2net_mm.backbones.base.outputs import output_list
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,
-    output_list,
     reversible_backbone,
 )
+from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.reversible.errors import FixedPointOverflowError
 from dr2net_mm.reversible.gradient_error import GradientError, compare_gradients
 

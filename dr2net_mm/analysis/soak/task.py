@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,
-    output_list,
     packaged_config,
 )
 from dr2net_mm.analysis.subjects.detectors import (
@@ -21,6 +20,7 @@ from dr2net_mm.analysis.subjects.detectors import (
     enough_queries,
     random_samples,
 )
+from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
 

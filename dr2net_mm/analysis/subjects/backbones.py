@@ -3,7 +3,6 @@
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from mmengine.config import Config
-from torch import Tensor
 
 from dr2net_mm.cli.run_tool import describe
 from dr2net_mm.config_file import load_config
@@ -296,8 +295,3 @@ def build_backbone(backbone: Dict[str, Any]):
         checkpoint_modules(model, [blocks])
     model.train()
     return model
-
-
-def output_list(outputs: Any) -> List[Tensor]:
-    """Outputs of a backbone as a list; some give a single tensor."""
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
