@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 
 # decord decodes MJPEG of widths that 32 divides only.
 FPS, HEIGHT, WIDTH = 10, 32, 64
@@ -119,3 +120,8 @@ def pipeline() -> Callable[..., list]:
         ]
 
     return build
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmaction')
