@@ -74,7 +74,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             dump_predictions(runner, args.out)
         runner.test()
 
-    return run_tool('test.py', test, lambda: bool(iterations), args.traceback)
+    return run_tool('test.py', test, lambda: len(iterations), args.traceback)
 
 
 if __name__ == '__main__':

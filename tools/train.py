@@ -72,7 +72,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             runner = build_runner(cfg, 'train', lambda: iterations.append(True))
             runner.train()
 
-    return run_tool('train.py', train, lambda: bool(iterations), args.traceback)
+    return run_tool('train.py', train, lambda: len(iterations), args.traceback)
 
 
 if __name__ == '__main__':

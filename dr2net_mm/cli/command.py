@@ -55,7 +55,7 @@ def run_command(
     status = run_tool(
         parser.prog,
         lambda: body(options),
-        started=lambda: True,
+        iterations=lambda: 2,
         show_traceback=options.traceback,
     )
     sys.exit(status)

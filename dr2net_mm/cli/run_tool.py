@@ -96,9 +96,9 @@ def describe(error: BaseException, started: bool = False) -> Optional[str]:
 
     Args:
         error: what was raised.
-        started: whether iterations had begun. Until then the config, the files that it
-            names and the environment are what can be wrong; afterwards only errors that
-            speak of themselves are shortened.
+        started: whether a first iteration was over. Until then the config, the files
+            that it names and the environment are what can be wrong; afterwards only
+            errors that speak of themselves are shortened.
     """
     from dr2net_mm.reversible.errors import ReversibleError
 
@@ -160,7 +160,7 @@ def _unknown_type(name: str, registry: str) -> str:
 def run_tool(
     program: str,
     main: Callable[[], None],
-    started: Callable[[], bool] = lambda: False,
+    iterations: Callable[[], int] = lambda: 0,
     show_traceback: bool = False,
 ) -> int:
     """Run ``main`` and return the exit code: 0, 2 for bad input, 130 for Ctrl-C.
@@ -169,6 +169,12 @@ def run_tool(
     Errors that :func:`describe` knows become one line on stderr, others propagate.
     In a distributed run the line comes from rank 0, or from the rank concerned when
     only that rank can have met the error.
+
+    Args:
+        program: Name of the tool, for its messages.
+        main: What the tool does.
+        iterations: Number of iterations that have begun.
+        show_traceback: Whether to print the stack besides the line.
     """
     try:
         main()
@@ -180,13 +186,15 @@ def run_tool(
             print(f'{program}: {stop}', file=sys.stderr, flush=True)
         return stop.exit_code
     except Exception as error:
-        line = describe(error, started())
+        begun = iterations()
+        # What does not fit together in a config may show in the first iteration only.
+        line = describe(error, started=begun > 1)
         if line is None:
             raise
         if show_traceback or os.environ.get(TRACEBACK_VARIABLE, '0') not in ('', '0'):
             traceback.print_exc()
         rank = launcher_rank()
-        if rank == 0 or started() or isinstance(error, DataFileError):
+        if rank == 0 or begun > 0 or isinstance(error, DataFileError):
             where = f' (rank {rank})' if rank else ''
             hint = ''
             if not isinstance(error, UserError):

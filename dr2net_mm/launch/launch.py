@@ -116,6 +116,12 @@ def training_config(args: argparse.Namespace) -> Config:
             raise UserError(
                 f'config {args.config!r} sets no {key} and cannot be trained'
             )
+    for key in ('max_epochs', 'max_iters'):
+        if cfg.train_cfg.get(key, 1) < 1:
+            raise UserError(
+                f'train_cfg.{key}={cfg.train_cfg[key]} trains nothing; it must be at '
+                'least 1 (tools/test.py evaluates a checkpoint)'
+            )
     cfg.setdefault('resume', False)
     if args.amp:
         if not torch.cuda.is_available():

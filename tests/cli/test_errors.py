@@ -78,7 +78,7 @@ def test_a_tool_ends_with_130_when_interrupted(capsys):
 
 def test_a_programming_error_during_the_run_keeps_its_stack():
     with pytest.raises(ZeroDivisionError):
-        run_tool('tool.py', lambda: 1 // 0, started=lambda: True)
+        run_tool('tool.py', lambda: 1 // 0, iterations=lambda: 2)
 
 
 def test_the_stack_is_shown_on_request(capsys):

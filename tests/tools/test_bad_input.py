@@ -86,6 +86,29 @@ def test_an_unknown_option_is_named(toy_run, train, error_line, option, expected
     assert expected in error_line()
 
 
+@pytest.mark.parametrize(
+    ('option', 'expected'),
+    [
+        ('model.neck.in_channels=[8]', ['FPN.forward', 'len(self.in_channels)']),
+        ('model.backbone.out_indices=[1,2,7]', ['ResNet', 'max(out_indices)']),
+        ('model.bbox_head.in_channels=16', ['expected input', '16 channels']),
+        ('model.bbox_head.anchor_generator.strides=[8]', ['RetinaHead', 'num_levels']),
+        ('model.train_cfg.assigner.pos_iou_thr=a', ["'Tensor' and 'str'"]),
+        ('train_dataloader.dataset.pipeline=[]', ["key 'inputs' is missing"]),
+        ('train_dataloader.batch_size=0', ['batch_size=0', 'positive']),
+        ('train_dataloader.dataset.filter_cfg.min_size=999', ['has no sample']),
+        ('train_cfg.max_epochs=0', ['train_cfg.max_epochs=0', 'at least 1']),
+    ],
+)
+def test_a_value_that_fits_nothing_else_is_one_line_with_its_place(
+    toy_run, train, error_line, option, expected
+):
+    # Most of them show in the first iteration only, as the frameworks' exceptions.
+    assert train(toy_run, '--cfg-options', option) == 2
+    line = error_line()
+    assert all(word in line for word in expected), line
+
+
 def test_an_option_without_a_value_is_a_usage_error(toy_run, train, capfd):
     with pytest.raises(SystemExit) as exit_info:
         train(toy_run, '--cfg-options', 'max_epochs')
