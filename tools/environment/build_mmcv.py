@@ -4,7 +4,7 @@
 
 MMCV's operators are 77 small C++ files. Each of them includes all of torch's headers,
 which takes the compiler ten seconds, for about one second of code. This script compiles
-the same files in five translation units (a "unity build"), without debug information
+the same files in six translation units (a "unity build"), without debug information
 and with ``-O1``. Nothing is left out of the package. It needs torch, setuptools, wheel
 and ninja in the running Python, and a C++ compiler. The distribution may also be
 OneDL's fork, ``onedl-mmcv``, whose sources have the same layout.
