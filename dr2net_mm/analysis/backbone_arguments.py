@@ -10,6 +10,7 @@ from dr2net_mm.analysis.subjects.backbones import (
     named_backbone,
     with_frames,
 )
+from dr2net_mm.analysis.subjects.timm_models import fitted, is_timm, own_size
 from dr2net_mm.cli.command import OneLineParser, coefficient, positive_int
 from dr2net_mm.errors import UserError
 
@@ -33,7 +34,7 @@ def backbone_parser(program: str, description: str, example: str) -> OneLinePars
         '--backbone',
         metavar='NAME',
         help=f'in place of CONFIG: {", ".join(BACKBONES)} (windows of 7, Swin-L 12; '
-        'of 8x7x7 for video)',
+        'of 8x7x7 for video), or timm:NAME for a model of timm',
     )
     parser.add_argument(
         '--alpha',
@@ -87,7 +88,7 @@ def chosen_backbone(
         given = 'both' if options.config else 'neither'
         raise UserError(
             f'give either CONFIG or --backbone NAME, got {given}; names: '
-            f'{", ".join(BACKBONES)}'
+            f'{", ".join(BACKBONES)}, timm:NAME'
         )
     if options.backbone is not None:
         return named_backbone(options.backbone, depths, width)
@@ -107,7 +108,8 @@ def chosen_input(
     Args:
         options: The parsed command line.
         backbone: Arguments of the backbone.
-        default: Height and width of images where none are given; videos have 224.
+        default: Height and width of images where none are given; videos have 224,
+            and a timm model the size that it is built for.
 
     Returns:
         The arguments, and (height, width) or (frames, height, width).
@@ -117,6 +119,8 @@ def chosen_input(
     """
     frames = input_frames(backbone)
     size = options.img_size or [default if frames is None else 224]
+    if is_timm(backbone) and not options.img_size:
+        size = list(own_size(backbone))
     if len(size) > 2:
         raise UserError(
             f'--img-size {" ".join(map(str, size))}: give one number, or height and '
@@ -128,6 +132,8 @@ def chosen_input(
                 f'--frames {options.frames}: the backbone takes images; leave it out, '
                 'or choose a video backbone'
             )
+        if is_timm(backbone):
+            backbone = fitted(backbone, [(size[0], size[-1])])
         return backbone, (size[0], size[-1])
     frames = options.frames or frames
     return with_frames(backbone, frames), (frames, size[0], size[-1])

@@ -16,6 +16,7 @@ from dr2net_mm.analysis.backbone_arguments import (
 from dr2net_mm.analysis.memory.plan_report import memory_budget
 from dr2net_mm.analysis.subjects.backbones import depths_of, with_depths
 from dr2net_mm.analysis.subjects.detectors import config_detector
+from dr2net_mm.analysis.subjects.timm_models import fitted, is_timm
 from dr2net_mm.cli.command import chunk_size, positive_int, run_command
 from dr2net_mm.cli.output import check_output, write_json
 from dr2net_mm.errors import UserError
@@ -94,7 +95,13 @@ def _sweep_subjects(
     for value in values:
         if kind == 'img-size':
             frames = subject.image_size[:-2]
-            yield value, subject._replace(image_size=(*frames, value, value))
+            backbone = subject.backbone
+            if is_timm(backbone):
+                backbone = fitted(backbone, [(value, value)])
+            yield (
+                value,
+                subject._replace(backbone=backbone, image_size=(*frames, value, value)),
+            )
             continue
         depths = depths_of(subject.backbone)
         depths[depths.index(max(depths))] = value

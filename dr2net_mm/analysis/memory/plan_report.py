@@ -5,7 +5,6 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Union
 
 from torch import nn
 
-from dr2net_mm.backbones.swin.token_grid import TokenGridBackbone
 from dr2net_mm.cli.output import format_table
 from dr2net_mm.reversible.plan import (
     Budget,
@@ -77,15 +76,8 @@ def stage_costs(
     backbone: nn.Module, image_size: Sequence[int], batch: int, branch_bytes: int = 4
 ) -> List[StageCost]:
     """Costs of the stages of a dual-residual backbone for inputs of a size."""
-    kinds = (nn.Conv2d, nn.Conv3d)
-    modules = backbone.patch_embed.modules()
-    strides = next(m.stride for m in modules if isinstance(m, kinds))
-    # A Swin pads its last patches, a ViT leaves the rest out.
-    rest = [step - 1 for step in strides]
-    if not isinstance(backbone, TokenGridBackbone):
-        rest = [0] * len(rest)
-    grid = tuple((n + r) // step for n, r, step in zip(image_size, rest, strides))
-    return backbone.stage_costs(batch, grid, branch_bytes)
+    channels = backbone.example_size()[0]
+    return backbone.input_costs((batch, channels, *image_size), branch_bytes)
 
 
 def storage_plan(stages: List[StageCost], budget: Budget) -> StoragePlan:

@@ -17,6 +17,7 @@ from dr2net_mm.analysis.backbone_arguments import (
 )
 from dr2net_mm.analysis.memory.command import mode_backbone
 from dr2net_mm.analysis.memory.plan_report import budget_label, memory_budget
+from dr2net_mm.analysis.subjects.timm_models import fitted, is_timm
 from dr2net_mm.cli.command import positive_int, run_command
 from dr2net_mm.cli.output import check_output, write_json
 from dr2net_mm.errors import UserError
@@ -166,9 +167,12 @@ def _check(options: argparse.Namespace) -> None:
 def _task(options: argparse.Namespace) -> SoakTask:
     backbone = chosen_backbone(options, options.depths, options.width)
     backbone, largest = chosen_input(options, backbone, default=256)
+    sizes = varying_sizes(largest, options.sizes)
+    if is_timm(backbone):
+        backbone = fitted(backbone, sizes)
     variant = mode_backbone(backbone, options.mode, **_dual_residual(options))
     settings = dict(
-        sizes=varying_sizes(largest, options.sizes),
+        sizes=sizes,
         batch=options.batch,
         device=options.device,
         amp=options.amp,

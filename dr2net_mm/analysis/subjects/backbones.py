@@ -1,43 +1,35 @@
 """The backbones that the analysis tools know by name or take from a config."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Type
 
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
+from dr2net_mm import backbones
+from dr2net_mm.backbones import DualResidualBackbone
 from dr2net_mm.cli.run_tool import describe
 from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
 from dr2net_mm.memory.activation_checkpoint import checkpoint_modules
 
+from .timm_models import PREFIX, block_counts, is_timm, timm_backbone
 
-class BackboneClass(NamedTuple):
-    """A class of the MM stack that ours extend.
 
-    Attributes:
-        library: Scope of its registry.
-        reversible: Our subclass of it.
-        frames: Frames of an input where none are given, None for images.
-        blocks: Modules that are checkpointed where the class has no ``with_cp``.
+def declared_classes() -> List[Type[DualResidualBackbone]]:
+    """Our backbones that say which conventional class they stand for.
+
+    Imports the libraries that they need; a backbone whose library cannot be imported is
+    left out.
     """
-
-    library: str
-    reversible: str
-    frames: Optional[int] = None
-    blocks: Optional[str] = None
-
-
-BACKBONE_CLASSES: Dict[str, BackboneClass] = {
-    'SwinTransformer': BackboneClass('mmdet', 'Dr2SwinTransformer'),
-    'SwinTransformer3D': BackboneClass('mmaction', 'Dr2SwinTransformer3D', frames=32),
-    'VisionTransformer': BackboneClass(
-        'mmaction', 'Dr2VisionTransformer', frames=16, blocks='blocks'
-    ),
-    'ConventionalVisionTransformer': BackboneClass(
-        'mmengine', 'RevVisionTransformer', blocks='layers'
-    ),
-    'ConventionalMViT': BackboneClass('mmengine', 'RevMViT', blocks='blocks'),
-}
-"""Conventional classes that can be analysed."""
+    found = []
+    for name in backbones.__all__:
+        try:
+            one = getattr(backbones, name)
+        except ImportError:
+            continue
+        if isinstance(one, type) and hasattr(one, 'plain_class'):
+            found.append(one)
+    return found
 
 
 def _swin(width: int, deep: int, heads: int, window: int = 7) -> Dict[str, Any]:
@@ -94,6 +86,8 @@ _WEIGHT_SOURCES = ('init_cfg', 'pretrained', 'convert_weights')
 
 def depths_of(backbone: Dict[str, Any]) -> List[int]:
     """Blocks of each stage; those of the class where the arguments are silent."""
+    if is_timm(backbone):
+        return block_counts(backbone)
     if 'depth' in backbone or _class_name(backbone) == 'VisionTransformer':
         return [backbone.get('depth', 12)]
     arch = backbone.get('arch', backbone)
@@ -105,7 +99,16 @@ def depths_of(backbone: Dict[str, Any]) -> List[int]:
 
 
 def with_depths(backbone: Dict[str, Any], depths: Sequence[int]) -> Dict[str, Any]:
-    """The same backbone with other numbers of blocks."""
+    """The same backbone with other numbers of blocks.
+
+    Raises:
+        UserError: if it is a timm model, whose arguments for it differ.
+    """
+    if is_timm(backbone):
+        raise UserError(
+            f'depths of timm models cannot be set ({backbone["model_name"]}); choose '
+            'another model, or write a config with its own arguments'
+        )
     if _class_name(backbone) == 'VisionTransformer':
         return dict(backbone, depth=depths[0])
     if 'arch' not in backbone:
@@ -124,7 +127,8 @@ def named_backbone(
     """Arguments of a named backbone, conventional class.
 
     Args:
-        name: one of :data:`BACKBONES` or :data:`PUBLISHED_BACKBONES`.
+        name: one of :data:`BACKBONES` or :data:`PUBLISHED_BACKBONES`, or ``timm:``
+            and timm's name of a model.
         depths: blocks of each stage, in place of the backbone's own.
         width: channels of the first stage, in place of the backbone's own; must be
             a multiple of its number of heads.
@@ -132,6 +136,13 @@ def named_backbone(
     Raises:
         UserError: if the name is unknown, or depths or width do not fit.
     """
+    if name.startswith(PREFIX):
+        if depths is not None or width is not None:
+            raise UserError(
+                f'--depths and --width do not go with {name}; choose another model, or '
+                'write a config with its own arguments'
+            )
+        return timm_backbone(name)
     if name in PUBLISHED_BACKBONES:
         if depths is not None or width is not None:
             raise UserError(
@@ -141,7 +152,10 @@ def named_backbone(
         return dict(PUBLISHED_BACKBONES[name])
     if name not in BACKBONES:
         accepted = ', '.join((*BACKBONES, *PUBLISHED_BACKBONES))
-        raise UserError(f'backbone {name!r} is unknown; accepted: {accepted}')
+        raise UserError(
+            f'backbone {name!r} is unknown; accepted: {accepted}, and {PREFIX}NAME '
+            'for a model of timm'
+        )
     backbone = dict(BACKBONES[name])
     if depths is not None:
         own = depths_of(backbone)
@@ -168,7 +182,7 @@ def named_backbone(
 
 def input_frames(backbone: Dict[str, Any]) -> Optional[int]:
     """Frames of an input where none are given; None for a backbone of images."""
-    frames = BACKBONE_CLASSES[_class_name(backbone)].frames
+    frames = _declared(backbone).usual_frames
     return frames and backbone.get('num_frames', frames)
 
 
@@ -217,36 +231,38 @@ def config_backbone(path: str) -> Dict[str, Any]:
     return backbone
 
 
-def _class_name(backbone: Dict[str, Any]) -> str:
-    """Name of the conventional class of a backbone.
+def _declared(backbone: Dict[str, Any]) -> Type[DualResidualBackbone]:
+    """Our class of a backbone, whichever class its arguments name.
 
     Raises:
         UserError: if the type is neither a known class nor ours.
     """
     name = str(backbone.get('type')).split('.')[-1]
-    for plain, known in BACKBONE_CLASSES.items():
-        if name in (plain, known.reversible):
-            return plain
-    accepted = [*BACKBONE_CLASSES, *(k.reversible for k in BACKBONE_CLASSES.values())]
-    raise UserError(
-        f'backbone type {backbone.get("type")!r} cannot be analysed; accepted: '
-        f'{", ".join(accepted)}'
-    )
+    classes = {}
+    for one in declared_classes():
+        classes[one.plain_class.split('.')[-1]] = one
+        classes[one.__name__] = one
+    if name not in classes:
+        raise UserError(
+            f'backbone type {backbone.get("type")!r} cannot be analysed; accepted: '
+            f'{", ".join(classes)}'
+        )
+    return classes[name]
+
+
+def _class_name(backbone: Dict[str, Any]) -> str:
+    """Name of the conventional class of a backbone."""
+    return _declared(backbone).plain_class.split('.')[-1]
 
 
 def conventional_backbone(backbone: Dict[str, Any], **changes: Any) -> Dict[str, Any]:
-    """The same backbone as the class of the MM stack.
+    """The same backbone as the class of the MM stack, or as timm's model.
 
     Raises:
         UserError: if the type is neither a known class nor ours.
     """
-    plain = _class_name(backbone)
-    result = {key: value for key, value in backbone.items() if key != 'dual_residual'}
-    result.update(type=f'{BACKBONE_CLASSES[plain].library}.{plain}', with_cp=False)
-    if plain == 'SwinTransformer3D':
-        result['pretrained2d'] = False
-    result.update(changes)
-    return result
+    plain = _declared(backbone).plain_config(backbone)
+    return {**plain, 'with_cp': False, **changes}
 
 
 def reversible_backbone(
@@ -258,13 +274,14 @@ def reversible_backbone(
         backbone: arguments of either class; its own `dual_residual` is the base.
         dual_residual: options that replace those of the base, unless None.
     """
-    plain = conventional_backbone(backbone)
+    declared = _declared(backbone)
+    arguments = declared.plain_config(backbone)
+    arguments.pop('with_cp', None)
     options = dict(backbone.get('dual_residual') or {})
     options.update(
         {key: value for key, value in dual_residual.items() if value is not None}
     )
-    ours = BACKBONE_CLASSES[_class_name(backbone)].reversible
-    return dict(plain, type=ours, dual_residual=options)
+    return dict(arguments, type=declared.__name__, dual_residual=options)
 
 
 def build_backbone(backbone: Dict[str, Any]):
@@ -275,15 +292,12 @@ def build_backbone(backbone: Dict[str, Any]):
     Raises:
         UserError: if its class refuses the arguments.
     """
-    from mmengine.registry import MODELS
-
-    import dr2net_mm  # noqa: F401 - registers our classes
-
     arguments = dict(backbone)
-    known = BACKBONE_CLASSES[_class_name(backbone)]
-    blocks = known.blocks
-    # Classes whose blocks are checkpointed from outside have no such argument.
-    checkpointed = arguments.pop('with_cp', False) if blocks else False
+    declared = _declared(backbone)
+    blocks = declared.checkpointed_lists
+    if arguments['type'] == declared.__name__:
+        blocks = ()
+    checkpointed = blocks and arguments.pop('with_cp', False)
     try:
         model = MODELS.build(arguments)
     except Exception as error:
@@ -292,6 +306,6 @@ def build_backbone(backbone: Dict[str, Any]):
             raise
         raise UserError(reason) from error
     if checkpointed:
-        checkpoint_modules(model, [blocks])
+        checkpoint_modules(model, blocks)
     model.train()
     return model

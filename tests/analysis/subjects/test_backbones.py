@@ -5,7 +5,6 @@ import torch
 
 from dr2net_mm.analysis.memory.command import backbone_memory, budget_memory
 from dr2net_mm.analysis.subjects.backbones import (
-    BACKBONE_CLASSES,
     BACKBONES,
     build_backbone,
     config_backbone,
@@ -13,11 +12,11 @@ from dr2net_mm.analysis.subjects.backbones import (
     depths_of,
     input_frames,
     named_backbone,
-    output_list,
     reversible_backbone,
     with_depths,
     with_frames,
 )
+from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.errors import UserError
 from dr2net_mm.memory.activation_checkpoint import is_checkpointed
 
@@ -101,10 +100,9 @@ def test_a_vision_transformer_is_checkpointed_block_by_block():
 )
 def test_the_backbone_of_mmactions_recognisers_is_found(config, plain):
     backbone = config_backbone(config)
-    ours = BACKBONE_CLASSES[plain].reversible
     assert conventional_backbone(backbone)['type'] == f'mmaction.{plain}'
     reversible = reversible_backbone(backbone)
-    assert reversible['type'] == ours
+    assert reversible['type'] == f'Dr2{plain}'
     assert not {'pretrained', 'init_cfg'} & reversible.keys()
 
 
