@@ -67,7 +67,8 @@ def test_every_requirement_is_pinned_and_the_list_is_closed():
         'addict yapf platformdirs termcolor rich pygments markdown-it-py mdurl scipy '
         'matplotlib contourpy cycler fonttools kiwisolver pyparsing python-dateutil '
         'six terminaltables tqdm shapely pycocotools einops decord packaging pyyaml '
-        'importlib-metadata zipp pillow pluggy iniconfig execnet safetensors'
+        'importlib-metadata zipp lazy-importer tzdata pillow pluggy iniconfig execnet '
+        'safetensors'
     ).split():
         assert required in names
     assert names >= set(bundle.ALWAYS)
@@ -220,7 +221,9 @@ def test_what_neither_the_machine_nor_a_bundle_has_is_named(monkeypatch, tmp_pat
     step = install.Install(Options)
     core = [p.name for p in bundle.read_requirements() if p.group == 'core']
     wanted = [f'{name}==1' for name in core if name != 'shapely']
-    scientific = 'pillow matplotlib contourpy cycler fonttools kiwisolver pyparsing'
+    scientific = (
+        'pillow tzdata matplotlib contourpy cycler fonttools kiwisolver pyparsing'
+    )
     there = '\n'.join(f'{scientific} python_dateutil torch numpy'.split())
     monkeypatch.setattr(step, '_run', lambda code: there)
     message = 'lacks shapely, scipy, which no bundle holds; .* --groups core scientific'
