@@ -1,6 +1,6 @@
 """timm's models by name, made for the inputs that are asked for."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
@@ -63,7 +63,7 @@ def block_counts(backbone: Dict[str, Any]) -> List[int]:
 
 
 def fitted(
-    backbone: Dict[str, Any], sizes: Sequence[Tuple[int, int]]
+    backbone: Dict[str, Any], sizes: Sequence[Tuple[int, ...]]
 ) -> Dict[str, Any]:
     """Arguments with which a timm model takes images of some sizes.
 
@@ -82,7 +82,7 @@ def fitted(
     if len(set(sizes)) == 1:
         changes.append(dict(img_size=tuple(sizes[0])))
     changes += [dict(dynamic_img_size=True), dict(strict_img_size=False)]
-    refusal = None
+    refusal: Optional[UserError] = None
     for change in changes:
         made = dict(backbone, **change)
         try:
@@ -98,6 +98,7 @@ def fitted(
             refusal = refusal or UserError(' '.join(str(error).split()))
             continue
         return made
+    assert refusal is not None  # there is at least one change
     raise refusal
 
 
