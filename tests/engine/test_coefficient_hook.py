@@ -337,6 +337,11 @@ class TestErrors(CoefficientHookTestCase):
         words = ['no dual-residual backbone', 'ToyModel', 'Dr2SwinTransformer']
         self.check(self.epoch_based_cfg, words, end_epoch=1)
 
+    def test_data_without_a_batch(self):
+        self.epoch_based_cfg.train_dataloader.update(batch_size=100, drop_last=True)
+        words = ['no batch', 'drop_last', 'ann_file']
+        self.check(self.epoch_based_cfg, words, end_epoch=1)
+
     def test_end_point_beyond_a_run_of_epochs(self):
         words = ['end_epoch=10', '2 epochs', '(0.3, 0.7)']
         self.check(self.epoch_based_cfg, words, end_epoch=10)

@@ -74,6 +74,19 @@ def test_wrong_numbers_are_one_line(option, words, capsys):
     assert len(lines) == 1 and words in lines[0]
 
 
+def test_more_processes_than_gpus_are_one_line(monkeypatch, capsys):
+    launch = load_tool('launch_ranks.py')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    with socket.socket() as free:
+        free.bind(('', 0))
+        port = free.getsockname()[1]
+    options = ['--nproc_per_node=8', f'--master_port={port}', 'train.py']
+    assert launch.main(options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'GPUS=8, but this machine shows 2' in line
+
+
 def test_a_port_that_is_taken_is_one_line(capsys):
     launch = load_tool('launch_ranks.py')
     with socket.socket() as other:
