@@ -24,6 +24,7 @@ from dr2net_mm.analysis.subjects.detectors import (
     has_encoder,
     random_samples,
 )
+from dr2net_mm.backbones.branches.windows import window_pieces
 from dr2net_mm.errors import UserError
 
 from .step_memory import measure_step
@@ -49,6 +50,11 @@ class ValuesOnHost(TorchDispatchMode):
         elif _mixed(args, kwargs):
             args, kwargs = tree_map(_to_meta, (args, kwargs))
         return func(*args, **kwargs)
+
+    def __exit__(self, *error):  # noqa: D105
+        super().__exit__(*error)
+        # Those made for the meta device within this mode are on the host.
+        window_pieces.cache_clear()
 
 
 def _is_small(tensor: Tensor) -> bool:

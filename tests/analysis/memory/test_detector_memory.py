@@ -18,6 +18,7 @@ from dr2net_mm.analysis.subjects.detectors import (
     detector_variant,
     random_samples,
 )
+from dr2net_mm.backbones.branches.windows import window_pieces
 from dr2net_mm.errors import UserError
 
 CONFIG = 'configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py'
@@ -98,6 +99,14 @@ def test_sizes_keep_their_values_and_mixed_operators_lose_them():
         assert size.tolist() == [2, 3]
         mixed = torch.ones(2, device='meta') * torch.ones(2)
     assert mixed.device.type == 'meta'
+
+
+def test_indices_of_windows_made_on_the_host_are_forgotten_afterwards():
+    meta = torch.device('meta')
+    grid = (1, (5, 5), (2, 2), (0, 0), None, meta)
+    with ValuesOnHost():
+        window_pieces(*grid)
+    assert all(piece.index.device == meta for piece in window_pieces(*grid))
 
 
 def run(*arguments):
