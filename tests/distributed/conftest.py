@@ -15,8 +15,8 @@ import pytest
 
 SCRIPT = Path(__file__).with_name('ranks.py')
 
-# Seconds for the tests of a file; a rank that waits for the other gives up earlier.
-TIMEOUT = 600
+# Seconds for the tests of a file; a rank that hangs gives up earlier.
+TIMEOUT = 500
 
 _outcomes: Dict[str, Optional[str]] = {}
 

@@ -8,6 +8,7 @@ tests behind the first that failed.
 """
 
 import datetime
+import faulthandler
 import importlib.util
 import json
 import multiprocessing
@@ -32,6 +33,9 @@ import dr2net_mm.launch.safe  # noqa: E402, F401
 
 #: Seconds that a rank waits for the other.
 PATIENCE = 60
+
+#: Seconds after which a test that hangs shows its stacks and ends its rank.
+LIMIT = 240
 
 
 def imported(path: str) -> Any:
@@ -73,6 +77,7 @@ def run_rank(
     for number, test in enumerate(tests):
         folder = Path(root, str(number))
         folder.mkdir(exist_ok=True)
+        faulthandler.dump_traceback_later(LIMIT, exit=True)
         function = getattr(module, test['function'])
         failure = outcome(function, Ranks(rank, folder), test['arguments'])
         answer.send((test['id'], failure))

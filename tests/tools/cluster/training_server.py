@@ -5,6 +5,7 @@ Reads jobs from stdin, one JSON object a line: ``tool`` (train.py or test.py),
 of the process, and with its exit code when asked to wait by ``{"wait": number}``.
 """
 
+import faulthandler
 import gc
 import json
 import os
@@ -23,6 +24,9 @@ import dr2net_mm  # noqa: F401
 from dr2net_mm import atomic_file
 
 TOOLS = Path(__file__).resolve().parents[3] / 'tools'
+
+#: Seconds after which a training that hangs writes its stacks into its log and ends.
+PATIENCE = 300
 
 
 def die(*_: Any) -> None:
@@ -121,6 +125,7 @@ def run(job: dict) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    faulthandler.dump_traceback_later(PATIENCE, exit=True)
     os.environ.update(job['environment'])
     code = 1
     try:
