@@ -95,11 +95,37 @@ class Branch:
     piece), what F costs (:meth:`cost`, for ``memory_budget``), and how F is written
     for export (:meth:`export`). F must not change its input, and must give the same
     bits for the same input.
+
+    Tensors that F depends on besides the stream and the parameters, such as position
+    embeddings that are computed once for all blocks, are its :meth:`inputs`: they get
+    their gradients from every branch that names them.
     """
 
     def parameters(self) -> List[nn.Parameter]:
         """Every parameter that F uses, each once."""
         raise NotImplementedError
+
+    def inputs(self) -> Sequence[Tensor]:
+        """Further tensors that F depends on and that may need a gradient.
+
+        They must not change before the backward pass. One of the shape of the stream is
+        read by :meth:`Piece.read`, like the stream itself.
+        """
+        return ()
+
+    def with_inputs(self, inputs: Sequence[Tensor]) -> 'Branch':
+        """The same branch of other tensors in place of its :meth:`inputs`.
+
+        A branch that has inputs implements it.
+
+        Args:
+            inputs: As many tensors, of the same shapes and values.
+        """
+        if inputs:
+            raise NotImplementedError(
+                f'{type(self).__name__} has inputs() and no with_inputs().'
+            )
+        return self
 
     def cost(self, channels: int) -> TokenCost:
         """Estimate what F costs for each token of ``channels`` numbers.
@@ -159,12 +185,15 @@ class FunctionBranch(Branch):
         function: ``F``: tensor to tensor of the same shape.
         modules: The modules whose parameters ``function`` uses; by default
             ``function`` itself, which then has to be a module.
+        inputs: Further tensors that may need a gradient; ``function`` takes them
+            behind the stream.
     """
 
     def __init__(
         self,
-        function: Callable[[Tensor], Tensor],
+        function: Callable[..., Tensor],
         modules: Optional[Sequence[nn.Module]] = None,
+        inputs: Sequence[Tensor] = (),
     ) -> None:
         if modules is None:
             if not isinstance(function, nn.Module):
@@ -175,12 +204,19 @@ class FunctionBranch(Branch):
             modules = [function]
         self.function = function
         self.modules = modules
+        self._inputs = tuple(inputs)
 
     def parameters(self) -> List[nn.Parameter]:
         return unique_parameters(self.modules)
 
+    def inputs(self) -> Sequence[Tensor]:
+        return self._inputs
+
+    def with_inputs(self, inputs: Sequence[Tensor]) -> 'FunctionBranch':
+        return FunctionBranch(self.function, self.modules, inputs)
+
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
-        return self.function(x)
+        return self.function(x, *self._inputs)
 
 
 def drop_path_scale(

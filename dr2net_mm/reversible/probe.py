@@ -5,6 +5,7 @@ forward and backward pass: one is reversible and watches what it reconstructs, t
 other has the gradients that a reversible backward pass should have.
 """
 
+import copy
 import dataclasses
 from typing import List, Optional, Sequence, Tuple
 
@@ -24,6 +25,16 @@ class _WrappedBranch(Branch):
 
     def parameters(self) -> List[nn.Parameter]:
         return self.branch.parameters()
+
+    def inputs(self) -> Sequence[Tensor]:
+        return self.branch.inputs()
+
+    def with_inputs(self, inputs: Sequence[Tensor]) -> Branch:
+        if not inputs:
+            return self
+        wrapper = copy.copy(self)
+        wrapper.branch = self.branch.with_inputs(inputs)
+        return wrapper
 
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
         return self.branch.pieces(stream)
@@ -53,6 +64,12 @@ class Witness(_WrappedBranch):
             difference = x.detach().double() - before
             self._squares.append((difference.square().sum(), before.square().sum()))
         return super().__call__(x, piece, drop_mask)
+
+    def with_inputs(self, inputs: Sequence[Tensor]) -> Branch:
+        # Itself and no copy, because it is asked for the error; it is made for one
+        # pass, and the branch that it watches stays as it was.
+        self.branch = self.branch.with_inputs(inputs)
+        return self
 
     def error(self) -> Optional[float]:
         """``|x̂ - x| / |x|`` over all pieces; None where none was reconstructed."""
@@ -113,7 +130,8 @@ def _first_reached(branches: Sequence[Branch], x: Tensor) -> Optional[int]:
     if x.requires_grad:
         return 0
     for i, branch in enumerate(branches):
-        if any(parameter.requires_grad for parameter in branch.parameters()):
+        sources = (*branch.parameters(), *branch.inputs())
+        if any(source.requires_grad for source in sources):
             return i
     return None
 

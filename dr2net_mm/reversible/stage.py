@@ -187,14 +187,17 @@ class DualResidualStage:
     ) -> Tensor:
         """Token behind one branch, the streams on the tape likewise."""
         parameters = trained(branch)
-        if not parameters and not token.requires_grad:
+        inputs = [tensor for tensor in branch.inputs() if tensor.requires_grad]
+        if not parameters and not inputs and not token.requires_grad:
             # Nothing at or below this branch needs a gradient.
             tape.x, tape.y = branch_step(
                 arithmetic, branch, tape.x, tape.y, self.monitor
             )
             return token
         record = StepRecord(arithmetic, branch, branch.pieces(tape.x), parameters, keep)
-        behind: Tensor = Step.apply(token, tape, record, self.monitor, *parameters)
+        behind: Tensor = Step.apply(
+            token, tape, record, self.monitor, *parameters, *inputs
+        )
         return behind
 
 

@@ -4,14 +4,14 @@ The streams themselves are not autograd tensors: they live on the tape, which th
 steps of a stage hand on. What ties the steps together for autograd is a *token*, a
 scalar that each step takes and returns, so that autograd calls the backward of the
 steps in reverse order, and only of those below which something needs a gradient.
-Parameters are inputs of their step and get their gradients returned from it, which
-DDP and gradient hooks rely on.
+Parameters, and further inputs of the branch, are inputs of their step and get their
+gradients returned from it, which DDP and gradient hooks rely on.
 """
 
 from typing import Any, List, Optional, Tuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .arithmetic import Arithmetic
 from .branch import Branch, Piece
@@ -88,7 +88,7 @@ def branch_gradients(
     Pieces are visited last to first, the order in which autograd would.
 
     Returns:
-        The gradients of the parameters of the record.
+        The gradients of the parameters of the record, then those of its inputs.
     """
     arithmetic = record.arithmetic
     gx, gy = tape.gradients
@@ -96,7 +96,8 @@ def branch_gradients(
     x = arithmetic.inverse_beta_step_(tape.y, record.remainder)
     record.remainder = None
     below = arithmetic.stream_gradient_(gx, gy) if needs_input_gradient else None
-    totals: List[Optional[Tensor]] = [None] * len(record.parameters)
+    sources = [*record.parameters, *record.inputs]
+    totals: List[Optional[Tensor]] = [None] * len(sources)
     for piece in reversed(record.pieces):
         if record.stored:
             view, f = record.graphs.pop()
@@ -106,7 +107,7 @@ def branch_gradients(
         arithmetic.subtract_(x_after, piece, f.detach(), view.detach())
         if not f.requires_grad:
             continue
-        wanted = ([view] if needs_input_gradient else []) + list(record.parameters)
+        wanted = ([view] if needs_input_gradient else []) + sources
         with hooks_silenced(record.parameters):
             found = list(
                 torch.autograd.grad(
@@ -158,7 +159,7 @@ class Step(torch.autograd.Function):
         tape: Tape,
         record: StepRecord,
         monitor: StreamMonitor,
-        *parameters: nn.Parameter,
+        *sources: Tensor,
     ) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.tape, ctx.record = tape, record

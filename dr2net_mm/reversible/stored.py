@@ -93,9 +93,12 @@ def evaluate(branch: Branch, x_view: Tensor, x: Tensor) -> Tensor:
     """F on the whole stream, piece by piece, in the stream's shape."""
     pieces = branch.pieces(x)
     drop_mask = branch.drop_mask(x)
-    # A node of its own collects the gradients of all uses of the input, as the
-    # reversible backward does, before the residual path adds its own.
+    # Nodes of their own collect the gradients of all uses of an input in this branch,
+    # as the reversible backward does, before those of others are added.
     x_view = x_view.view_as(x_view)
+    inputs = branch.inputs()
+    if inputs:
+        branch = branch.with_inputs([tensor.view_as(tensor) for tensor in inputs])
     if len(pieces) == 1 and pieces[0].index is None:
         f = branch(x_view, pieces[0], drop_mask)
         check_output(f, x_view, branch)

@@ -12,19 +12,27 @@ from .replay import AutocastState, RngState
 
 
 class ParameterVersions:
-    """Notices parameters that change between the forward and the backward pass."""
+    """Notices parameters that change between the forward and the backward pass.
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+    Args:
+        parameters: Parameters that get a gradient.
+        inputs: Further tensors that a branch depends on.
+    """
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], inputs: Sequence[Tensor] = ()
+    ) -> None:
         self.parameters = parameters
-        self.versions = [parameter._version for parameter in parameters]
+        self._watched = (*parameters, *inputs)
+        self.versions = [tensor._version for tensor in self._watched]
 
     def check(self, where: str) -> None:
         """Raise a TapeError if a parameter was changed since the forward pass."""
-        versions = [parameter._version for parameter in self.parameters]
+        versions = [tensor._version for tensor in self._watched]
         if versions != self.versions:
             raise TapeError(
-                f'a parameter of {where} was changed in place between the forward '
-                'and the backward pass, so that its activations cannot be '
+                f'a parameter or input of {where} was changed in place between the '
+                'forward and the backward pass, so that its activations cannot be '
                 'reconstructed. Call optimizer.step() and load_state_dict() only '
                 "after backward(), or use backprop='stored'."
             )
@@ -35,7 +43,8 @@ class StepRecord:
 
     Args:
         arithmetic: The arithmetic of the step.
-        branch: The residual branch.
+        branch: The residual branch, whose inputs are taken out of autograd's graph:
+            the gradients of these leaves are returned from the step.
         pieces: The pieces that it was evaluated on.
         parameters: Its parameters that get a gradient.
         stored: Whether to keep the graphs of the branch instead of evaluating it again.
@@ -50,10 +59,12 @@ class StepRecord:
         stored: bool,
     ) -> None:
         self.arithmetic = arithmetic
-        self.branch = branch
+        leaves = [leaf(tensor) for tensor in branch.inputs()]
+        self.branch = branch.with_inputs(leaves) if leaves else branch
+        self.inputs = [tensor for tensor in leaves if tensor.requires_grad]
         self.pieces = pieces
         self.parameters = parameters
-        self.versions = ParameterVersions(parameters)
+        self.versions = ParameterVersions(parameters, leaves)
         self.stored = stored
         self.graphs: List[Tuple[Tensor, Tensor]] = []
         self.drop_mask: Optional[Tensor] = None
@@ -66,6 +77,11 @@ class StepRecord:
         kept = [self.drop_mask, self.remainder]
         total: int = sum(tensor.nbytes for tensor in kept if tensor is not None)
         return total + sum(state.nbytes() for state in self.rng if state is not None)
+
+
+def leaf(tensor: Tensor) -> Tensor:
+    """The same values without their history, which need a gradient if those do."""
+    return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
 class Gradients(NamedTuple):

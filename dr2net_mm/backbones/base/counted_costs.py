@@ -77,7 +77,8 @@ def _first_trained(branches: Sequence[Branch], x: Tensor) -> int:
     if x.requires_grad:
         return 0
     for i, branch in enumerate(branches):
-        if any(parameter.requires_grad for parameter in branch.parameters()):
+        sources = (*branch.parameters(), *branch.inputs())
+        if any(source.requires_grad for source in sources):
             return i
     return len(branches)
 
