@@ -131,7 +131,9 @@ def run_stored(
             f, x_view, y_standin, arithmetic, branch, x, y, monitor
         )
         if number in taps:
-            tapped += taps[number](x_view.to(arithmetic.branch_dtype))
+            # By a node behind those of the next branches, as the reversible backward.
+            tap_view = x_view.view_as(x_view)
+            tapped += taps[number](tap_view.to(arithmetic.branch_dtype))
     streams = [x_view]
     if stage_output.fusion != 'last':
         streams.append(_Reveal.apply(y_standin, y, arithmetics[-1]))

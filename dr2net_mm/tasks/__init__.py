@@ -1,5 +1,5 @@
 """One package a task, each with ``models``, ``datasets`` and ``metrics``."""
 
-from . import detection, temporal_detection
+from . import detection, point_segmentation, temporal_detection
 
-__all__ = ['detection', 'temporal_detection']
+__all__ = ['detection', 'point_segmentation', 'temporal_detection']

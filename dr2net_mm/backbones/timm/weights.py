@@ -34,7 +34,7 @@ def load_weights(
         FileNotFoundError: If there is no file.
         ValueError: If weights are missing or have other shapes: it is another model's.
     """
-    weights = _adapted(model, _unwrapped(_read(source), known))
+    weights = _adapted(model, _unwrapped(read_weights(source), known))
     wanted = {
         name: value
         for name, value in backbone.state_dict().items()
@@ -90,7 +90,7 @@ def _some(names: List[str]) -> str:
     return shown + (', ...' if len(names) > _SHOWN else '')
 
 
-def _read(source: str) -> Dict[str, Tensor]:
+def read_weights(source: str) -> Dict[str, Tensor]:
     """Tensors of a file or an address, by name."""
     path = str(source)
     if path.startswith(('http://', 'https://')):

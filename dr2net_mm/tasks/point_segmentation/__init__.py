@@ -1,0 +1,5 @@
+"""Segmentation of point clouds."""
+
+from . import models
+
+__all__ = ['models']
