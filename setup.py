@@ -92,6 +92,7 @@ setup(
         'mmdet': requirements(MM, 'mmdet'),
         'mmaction': requirements(MM, 'mmaction'),
         'mmpretrain': requirements(VERSIONS['EXTRA_REQUIREMENTS'], 'mmpretrain'),
+        'rvos': requirements(VERSIONS['EXTRA_REQUIREMENTS'], 'transformers', 'h5py'),
         # tools/model_converters/export_onnx.py and its check.
         'onnx': ['onnx', 'onnxruntime'],
         'tests': (ROOT / 'requirements' / 'tests.txt').read_text().splitlines(),

@@ -37,6 +37,9 @@ FORK_REQUIREMENTS = {
 EXTRA_REQUIREMENTS = {
     # Image classification: configs/rev_vit.
     'mmpretrain': ('mmpretrain', '>=1.1.0,<1.4.0'),
+    # Referring video object segmentation: configs/rvos. Tried with 4.46.3 and 5.24.0.
+    'transformers': ('transformers', '>=4.28,<6'),
+    'h5py': ('h5py', ''),
 }
 
 # What the stack above imports without declaring it.

@@ -277,3 +277,26 @@ def test_every_cure_names_its_upstream_reference_or_versions():
     for name in compat.apply():
         assert re.search(r'#\d+|\d+\.\d+|torchvision::|CheckpointHook',
                          getattr(compat, name).__doc__)  # fmt: skip
+
+
+def test_vindlu_is_left_out_only_beside_a_transformers_that_it_cannot_import(
+    monkeypatch, tmp_path
+):
+    from dr2net_mm.compat import mmaction_beside_transformers as cure
+
+    name = 'mmaction.models.multimodal.vindlu'
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    folders = dict(mmaction=tmp_path, transformers=tmp_path)
+    monkeypatch.setattr(cure, 'module_folder', folders.get)
+    assert not cure.leave_out_vindlu()
+    source = tmp_path / 'modeling_utils.py'
+    source.write_text('from .pytorch_utils import apply_chunking_to_forward')
+    assert not cure.leave_out_vindlu() and name not in sys.modules
+    source.write_text('class PreTrainedModel: ...')
+    assert cure.leave_out_vindlu()
+    assert sys.modules[name].__all__ == []
+    with pytest.raises(ImportError, match="pip install 'transformers"):
+        cure.MODELS.build(dict(type='VindLUVQA'))
+    folders['transformers'] = None
+    monkeypatch.delitem(sys.modules, name)
+    assert not cure.leave_out_vindlu()

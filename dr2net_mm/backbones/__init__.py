@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ConventionalMViT,
         ConventionalVisionTransformer,
     )
+    from .swin.conventional3d import ConventionalSwinTransformer3D  # noqa: F401
     from .swin.swin import Dr2SwinTransformer  # noqa: F401
     from .swin.swin3d import Dr2SwinTransformer3D  # noqa: F401
     from .timm.backbone import Dr2TimmBackbone  # noqa: F401
@@ -37,6 +38,7 @@ _classes = LazyClasses(
     __name__,
     {
         'ConventionalMViT': ('rev.twins', 'mmcv.cnn'),
+        'ConventionalSwinTransformer3D': ('swin.conventional3d', 'mmaction.models'),
         'ConventionalTimmBackbone': ('timm.conventional', 'timm.models'),
         'ConventionalVisionTransformer': ('rev.twins', 'mmcv.cnn'),
         'Dr2MViT': ('mvit.mvit', 'mmaction.models'),

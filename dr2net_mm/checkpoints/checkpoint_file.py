@@ -18,7 +18,7 @@ from dr2net_mm.rank import launcher_rank
 from .safe_load import UnsafeCheckpointError, load, name_refused
 
 # Where training scripts keep the weights within a checkpoint.
-_NESTED = ('state_dict', 'model', 'module', 'model_state')
+_NESTED = ('state_dict', 'model', 'module', 'model_state', 'model_state_dict')
 
 
 def is_local(path: str) -> bool:

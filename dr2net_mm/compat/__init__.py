@@ -15,6 +15,7 @@ from typing import Any, Dict
 
 from ..optional_imports import module_folder
 from .mmaction_beside_fork import let_mmaction_accept_fork
+from .mmaction_beside_transformers import leave_out_vindlu
 from .numpy_names import provide_removed_numpy_names
 from .versions import (
     IGNORE_VERSIONS_VARIABLE,
@@ -30,6 +31,7 @@ __all__ = [
     'check_versions',
     'define_missing_torchvision_operators',
     'installed_version',
+    'leave_out_vindlu',
     'let_mmaction_accept_fork',
     'provide_importlib_metadata',
     'provide_missing_drn',
@@ -127,6 +129,7 @@ def apply() -> Dict[str, bool]:
         provide_importlib_metadata,
         provide_missing_drn,
         let_mmaction_accept_fork,
+        leave_out_vindlu,
         provide_removed_numpy_names,
         define_missing_torchvision_operators,
         silence_pkg_resources,

@@ -1,6 +1,6 @@
 """Video Swin Transformer as a dual-residual backbone."""
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mmaction.models.backbones.swin import SwinTransformer3D, get_window_size
 from mmengine.model import BaseModule
@@ -12,6 +12,7 @@ from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.backbones.branches import FeedForwardBranch, WindowAttentionBranch
 from dr2net_mm.reversible import Branch
 
+from .output_norm import remove_output_norms
 from .token_grid import TokenGridBackbone
 
 GridSize = Tuple[int, int, int]
@@ -32,6 +33,8 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
         dual_residual: Options of
             :class:`dr2net_mm.reversible.DualResidualOptions`, e.g.
             ``dict(alpha=1.0, beta=0.1, arithmetic='exact')``.
+        output_norm: Whether each feature map passes a LayerNorm, as in mmaction. Some
+            dense predictors, such as MTTR, take the maps without.
         inflate_input: Whether weights of a file for another number of input channels
             are adapted to ``in_channels``, see
             :func:`dr2net_mm.backbones.base.pretrained.inflated`.
@@ -53,10 +56,13 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
         self,
         *args,
         dual_residual: Optional[dict] = None,
+        output_norm: bool = True,
         inflate_input: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if not output_norm:
+            remove_output_norms(self)
         self.inflate_input = inflate_input
         self._init_token_grid(dual_residual)
 
@@ -68,11 +74,15 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
             with guarded_loading(self, self.inflate_input):
                 BaseModule.init_weights(self)
 
-    def forward(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
+    def forward(
+        self, x: Tensor, frames: Optional[Sequence[int]] = None
+    ) -> Union[Tensor, Tuple[Tensor, ...]]:
         """Feature maps of the stages of ``out_indices``.
 
         Args:
             x: Videos [B, in_channels, T, H, W].
+            frames: Numbers of the tubelets along time whose maps are returned, by
+                default all. Maps of the others are never stored.
 
         Returns:
             Tensors [B, C_i, T_i, H_i, W_i]; a single one is not in a tuple.
@@ -89,7 +99,7 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
                 "H, W] are flattened by mmaction's Recognizer3D or our "
                 'EndToEndLocalizer.'
             )
-        outs = self._feature_maps(x)
+        outs = self._feature_maps(x, frames)
         return outs[0] if len(outs) == 1 else tuple(outs)
 
     def train(self, mode: bool = True) -> 'Dr2SwinTransformer3D':
@@ -100,6 +110,9 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
     @classmethod
     def plain_config(cls, config: Mapping[str, Any]) -> Dict[str, Any]:
         plain = super().plain_config(config)
+        if 'output_norm' in plain:
+            # mmaction has no such option.
+            plain['type'] = 'ConventionalSwinTransformer3D'
         if not plain.get('pretrained'):
             # Else mmaction wants to inflate a checkpoint that has no name.
             plain['pretrained2d'] = False

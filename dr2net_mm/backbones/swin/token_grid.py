@@ -1,7 +1,8 @@
 """What the dual-residual backbones whose stages are token grids share."""
 
 from abc import ABC, abstractmethod
-from typing import List, Sequence, Tuple
+from functools import partial
+from typing import List, Optional, Sequence, Tuple
 
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
@@ -90,11 +91,15 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
         check_frozen_stages(self.frozen_stages, len(self._grid_stages()), 'stages')
         super()._freeze_stages()
 
-    def _feature_maps(self, x: Tensor) -> List[Tensor]:
+    def _feature_maps(
+        self, x: Tensor, frames: Optional[Sequence[int]] = None
+    ) -> List[Tensor]:
         """Feature maps [B, C_i, *size_i] of the stages of ``out_indices``.
 
         Args:
             x: Images [B, in_channels, H, W] or videos [B, in_channels, T, H, W].
+            frames: Numbers along the first axis of the grid, by default all. Maps of
+                others are not computed.
         """
         refuse_symbols(self, x)
         x, size = self._embed(x)
@@ -111,7 +116,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
                 i,
                 x,
                 self._branches(stage, size),
-                lambda fused, i=i, size=size: self._finish_stage(i, fused, size),
+                partial(self._finish_stage, i, size=size, frames=frames),
                 self._finishing_modules(i),
                 plan,
             )
@@ -134,7 +139,13 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
             for branch in self._block_branches(block, size)
         ]
 
-    def _finish_stage(self, i: int, x: Tensor, size: GridSize) -> Tuple[Tensor, ...]:
+    def _finish_stage(
+        self,
+        i: int,
+        x: Tensor,
+        size: GridSize,
+        frames: Optional[Sequence[int]] = None,
+    ) -> Tuple[Tensor, ...]:
         """Feature map of a stage, if it is wanted, and the input of the next one."""
         layer, outputs = self._grid_stages()[i].downsample, []
         if self.out_after_downsample and layer is not None:
@@ -142,8 +153,13 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
             layer, size = None, self._downsampled_size(layer, size)
             outputs.append(x)
         if i in self.out_indices:
-            out = getattr(self, f'norm{i}')(x).transpose(1, 2).contiguous()
-            outputs.insert(0, out.view(*out.shape[:2], *size))
+            wanted, shown = x, size
+            if frames is not None:
+                grid = x.view(len(x), size[0], -1, x.shape[-1])
+                wanted = grid[:, list(frames)].flatten(1, 2)
+                shown = (len(frames), *size[1:])
+            out = getattr(self, f'norm{i}')(wanted).transpose(1, 2).contiguous()
+            outputs.insert(0, out.view(*out.shape[:2], *shown))
         if layer is not None:
             outputs.append(self._downsample(layer, x, size))
         return tuple(outputs) or (x,)

@@ -1,0 +1,12 @@
+"""Data sets of referring video object segmentation, in MMEngine's root registry."""
+
+from dr2net_mm.optional_imports import usable
+
+from .a2d_sentences import A2DSentencesDataset
+
+__all__ = ['A2DSentencesDataset']
+
+if usable('mmcv.transforms'):
+    from . import transforms  # noqa: F401
+
+    __all__ += ['transforms']

@@ -1,0 +1,37 @@
+"""A tokenizer without a vocabulary file: every byte is a token."""
+
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import RobertaProcessing
+from transformers import PreTrainedTokenizerFast
+
+# In RoBERTa's order, with its numbers.
+SPECIAL_TOKENS = ('<s>', '<pad>', '</s>', '<unk>')
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Make RoBERTa's tokenizer without its merges, 256 bytes and 4 special tokens."""
+    alphabet = [*SPECIAL_TOKENS, *sorted(ByteLevel.alphabet())]
+    vocabulary = {token: number for number, token in enumerate(alphabet)}
+    tokenizer = Tokenizer(BPE(vocabulary, merges=[], unk_token='<unk>'))
+    return roberta_style(tokenizer)
+
+
+def roberta_style(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Give a byte-level tokenizer RoBERTa's beginning, end and padding.
+
+    Args:
+        tokenizer: Has :data:`SPECIAL_TOKENS` in its vocabulary.
+    """
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    first, last = ((token, tokenizer.token_to_id(token)) for token in ('<s>', '</s>'))
+    tokenizer.post_processor = RobertaProcessing(last, first, add_prefix_space=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token='<s>',
+        eos_token='</s>',
+        pad_token='<pad>',
+        unk_token='<unk>',
+    )
