@@ -1,5 +1,5 @@
 """Segmentation of point clouds."""
 
-from . import models
+from . import datasets, metrics, models
 
-__all__ = ['models']
+__all__ = ['datasets', 'metrics', 'models']

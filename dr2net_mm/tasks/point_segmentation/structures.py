@@ -14,5 +14,5 @@ class PointSample(BaseDataElement):
     - ``logits``: float32 [N, classes], of a prediction.
 
     Meta information: ``cloud``, the number of the cloud in the data set; ``center``,
-    the place of the sample in it, metres.
+    the place of the sample in it, meters.
     """

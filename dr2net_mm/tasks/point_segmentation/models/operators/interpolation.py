@@ -10,7 +10,7 @@ from .nearest_points import nearest_points
 
 NEIGHBORS = 3
 
-#: Added to distances, metres: a point at the place of another one takes its value.
+#: Added to distances, meters: a point at the place of another one takes its value.
 EPSILON = 1e-8
 
 
