@@ -1,11 +1,12 @@
 """CUDA's autocast rules on meta tensors, which autocast itself passes by."""
 
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from .backward_mode import BackwardMode, run_engine
 
 _TO_LOW_PRECISION = {
     F.linear,
@@ -64,7 +65,7 @@ def _cpu_autocast() -> Tuple[bool, torch.dtype]:
     return torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()
 
 
-class CudaAutocast(TorchFunctionMode):
+class CudaAutocast(BackwardMode):
     """Cast arguments as autocast does on a CUDA device.
 
     Follows the state of the CPU's autocast, so that `torch.autocast('cpu', …)`
@@ -85,8 +86,10 @@ class CudaAutocast(TorchFunctionMode):
         self.caching = False
         self._cached_weights.clear()
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: D105
-        kwargs = kwargs or {}
+    def call(
+        self, func: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]
+    ) -> Any:
+        """The function of arguments that are cast where autocast would."""
         enabled, dtype = _cpu_autocast()
         if enabled:
             if func in _TO_LOW_PRECISION:
@@ -98,20 +101,8 @@ class CudaAutocast(TorchFunctionMode):
 
     @staticmethod
     def backward(losses: Sequence[Tensor]) -> None:
-        """Backward of scalars in which recomputations obey the rules as well.
-
-        `torch.autograd.backward` is itself a function that modes see, and runs with
-        this one switched off; so the engine below it is called.
-        """
-        torch.autograd.Variable._execution_engine.run_backward(
-            tuple(losses),
-            tuple(torch.ones_like(loss) for loss in losses),
-            False,
-            False,
-            (),
-            allow_unreachable=True,
-            accumulate_grad=True,
-        )
+        """Backward of scalars in which recomputations obey the rules as well."""
+        run_engine(losses, [torch.ones_like(loss) for loss in losses])
 
     def _cast(self, tree: Any, source: torch.dtype, target: torch.dtype) -> Any:
         if isinstance(tree, (tuple, list)):

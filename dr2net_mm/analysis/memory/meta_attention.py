@@ -5,10 +5,11 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from .backward_mode import BackwardMode
 
 
-class FusedMetaAttention(TorchFunctionMode):
+class FusedMetaAttention(BackwardMode):
     """Context in which attention on meta tensors keeps no matrix of weights.
 
     On the meta device torch takes the plain way through N² weights, which no GPU does.
@@ -16,14 +17,10 @@ class FusedMetaAttention(TorchFunctionMode):
     as on CUDA. Their tensors have four axes; others go torch's way.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable,
-        types: Any,
-        args: Tuple[Any, ...] = (),
-        kwargs: Optional[Dict[str, Any]] = None,
+    def call(
+        self, func: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]
     ) -> Any:
-        kwargs = kwargs or {}
+        """The function, in the case of attention by a fused kernel."""
         if func is F.scaled_dot_product_attention and _fusable(*args[:3]):
             return _fused(*args, **kwargs)
         return func(*args, **kwargs)
