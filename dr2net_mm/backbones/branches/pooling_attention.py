@@ -1,28 +1,35 @@
 """The branch of pooling attention of a multiscale vision transformer."""
 
 from math import prod
-from typing import List, Optional, Sequence, Union
+from typing import Callable, List, Optional, Sequence, Tuple, Union
 
+import torch
 from torch import Tensor, nn
 
 from dr2net_mm.reversible import Piece
 from dr2net_mm.reversible.branch import TokenCost, unique_parameters
 
+from .chunking import tokens_per_piece
 from .drop_path import scale_tokens
 from .token_branch import TokenBranch
+
+#: Tokens [B, N, C] of tokens [B, N, C], the size of their grid, how many of them ought
+#: to be worked on at a time (None for all), and whether the parts are recomputed.
+Attend = Callable[[Tensor, Tuple[int, ...], Optional[int], bool], Tensor]
 
 
 class PoolingAttentionBranch(TokenBranch):
     """``F(x) = drop_path(attention(norm(x)))``, without the identity.
 
     Keys and values are pooled over the grid of tokens. Every token of a sample sees all
-    of them, so pieces are groups of whole samples.
+    of them, so pieces are groups of whole samples. Where a single sample is too large,
+    it is worked on part by part, each of which is recomputed in its backward pass.
 
     Args:
         norm: The norm in front, token by token.
-        attention: From tokens [B, N, C] and the size of their grid to tokens
-            [B, N, C] and a size: mmaction's ``MultiScaleAttention`` or our
-            ``PoolingAttention``, with convolutions ``pool_k`` and ``pool_v``.
+        attention: mmaction's ``MultiScaleAttention`` or our ``PoolingAttention``, with
+            convolutions ``pool_k`` and ``pool_v``.
+        attend: What evaluates it, see :data:`Attend`.
         drop_path: The block's ``DropPath`` or ``Identity``.
         size: Size of the grid along time, height and width.
         tokens: Tokens N of a sample, those outside of the grid included.
@@ -35,6 +42,7 @@ class PoolingAttentionBranch(TokenBranch):
         self,
         norm: nn.Module,
         attention: nn.Module,
+        attend: Attend,
         drop_path: nn.Module,
         size: Sequence[int],
         tokens: int,
@@ -44,6 +52,7 @@ class PoolingAttentionBranch(TokenBranch):
         super().__init__(drop_path, chunk, group=tokens)
         self.norm = norm
         self.attention = attention
+        self.attend = attend
         self.size = tuple(size)
         self.matrices = matrices
 
@@ -69,10 +78,20 @@ class PoolingAttentionBranch(TokenBranch):
             single_values=2 * channels,
         )
 
+    def pieces(self, stream: Tensor) -> Sequence[Piece]:
+        """Groups of samples; the context is how many tokens fit, where not one does."""
+        tokens, channels = stream.numel() // stream.shape[-1], stream.shape[-1]
+        values = self.cost(channels).transient_values
+        rows = tokens_per_piece(self.chunk, tokens, channels, values)
+        if rows is None or rows >= self.group:
+            return super().pieces(stream)
+        return [Piece(piece.index, rows) for piece in super().pieces(stream)]
+
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
         samples = self.norm(x).view(-1, self.group, x.shape[-1])
-        out = self.attention(samples, self.size)[0].view(x.shape)
-        return scale_tokens(out, drop_mask, piece)
+        recompute = torch.is_grad_enabled()
+        out = self.attend(samples, self.size, piece.context, recompute)
+        return scale_tokens(out.view(x.shape), drop_mask, piece)
 
 
 def pooled_size(pool: nn.Module, size: Sequence[int]) -> List[int]:

@@ -1,5 +1,6 @@
 """mmaction's MViTv2 as a dual-residual backbone."""
 
+from functools import partial
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -15,6 +16,8 @@ from dr2net_mm.backbones.base.multiscale import (
 from dr2net_mm.backbones.branches import FeedForwardBranch, PoolingAttentionBranch
 from dr2net_mm.backbones.branches.pooling_attention import pooled_size
 from dr2net_mm.reversible import Branch
+
+from .parts import attend, changed
 
 Size = Tuple[int, ...]
 
@@ -123,13 +126,14 @@ class Dr2MViT(MultiscaleBackbone, MViT):
         return x if self.with_cls_token else x[:, 1:]
 
     def _block_branches(self, block: nn.Module, x: Tensor, size: Size) -> List[Branch]:
-        chunk = self.dual_residual_options.chunk
+        chunk = self._chunk
         # mmaction keeps the softmax, and with relative positions their sum.
         matrices = 1 + 2 * block.attn.rel_pos_embed
         return [
             PoolingAttentionBranch(
                 block.norm1,
                 block.attn,
+                partial(attend, block.attn),
                 block.drop_path,
                 size,
                 x.shape[1],
@@ -146,7 +150,7 @@ class Dr2MViT(MultiscaleBackbone, MViT):
         ]
 
     def _transition(self, block: nn.Module, x: Tensor, size: Size) -> Tensor:
-        return block(x, size)[0]
+        return changed(block, x, size, self._chunk, self.recomputes)
 
     def _size_behind(self, block: nn.Module, size: Size) -> Size:
         return tuple(pooled_size(block.attn.pool_q, size))

@@ -1,12 +1,16 @@
 """Blocks of Rev-MViT: shape-preserving ones, and transitions between the scales."""
 
+from functools import partial
 from math import prod
-from typing import Any, Dict, List, Sequence, Tuple, Type, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, Union
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dr2net_mm.backbones.branches import FeedForwardBranch
 from dr2net_mm.backbones.branches.attention import fused_attention
+from dr2net_mm.backbones.branches.chunking import tokens_per_piece
+from dr2net_mm.backbones.branches.parts import in_parts, recomputed
 from dr2net_mm.backbones.branches.pooling_attention import (
     PoolingAttentionBranch,
     pooled_size,
@@ -16,6 +20,7 @@ from dr2net_mm.reversible import Branch
 from .layers import LayerNorm, check_heads, drop_path_layer
 
 Size = Tuple[int, ...]
+Chunk = Union[None, int, str]
 
 #: How a transition makes one stream of two.
 STREAM_FUSIONS = ('concat_mlp', 'mean')
@@ -90,15 +95,58 @@ class PoolingAttention(nn.Module):
             x: Tokens [B, N, in_width].
             size: Size of their grid along time, height and width.
         """
-        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1))
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
-        k = pooled(k, self.pool_k, self.norm_k, size)
-        v = pooled(v, self.pool_v, self.norm_v, size)
-        if hasattr(self, 'pool_q'):
-            q = pooled(q, self.pool_q, self.norm_q, size)
-            size = tuple(pooled_size(self.pool_q, size))
+        return self.attend(x, size), self.size_behind(size)
+
+    def attend(
+        self,
+        x: Tensor,
+        size: Size,
+        rows: Optional[int] = None,
+        recompute: bool = False,
+    ) -> Tensor:
+        """Tokens [B, N', width].
+
+        Args:
+            x: Tokens [B, N, in_width].
+            size: Size of their grid along time, height and width.
+            rows: How many tokens ought to be worked on at a time, None for all. In
+                either case the kernel of the attention keeps no weights; with a number
+                queries, keys and values are projected and pooled one after the other.
+            recompute: Whether each of the three is evaluated again in its backward
+                pass.
+        """
+        if rows is None:
+            qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).unbind(2)
+            q, k, v = (self._pooled(part, i, size) for i, part in enumerate(qkv))
+        else:
+            q, k, v = (
+                recomputed(self._projected, x, i, size, when=recompute)
+                for i in range(3)
+            )
         out = fused_attention(q, k, v, 0.0, self.scale)
-        return self.proj(out.transpose(1, 2).flatten(2)), size
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+    def size_behind(self, size: Size) -> Size:
+        """Size of the grid of the result."""
+        if not hasattr(self, 'pool_q'):
+            return size
+        return tuple(pooled_size(self.pool_q, size))
+
+    def _projected(self, x: Tensor, number: int, size: Size) -> Tensor:
+        """Queries, keys or values [B, heads, N', C / heads] of tokens."""
+        width = self.proj.in_features
+        rows = slice(number * width, (number + 1) * width)
+        bias = self.qkv.bias if self.qkv.bias is None else self.qkv.bias[rows]
+        found = F.linear(x, self.qkv.weight[rows], bias)
+        return self._pooled(found.unflatten(2, (self.num_heads, -1)), number, size)
+
+    def _pooled(self, part: Tensor, number: int, size: Size) -> Tensor:
+        """Queries, keys or values from tokens [B, N, heads, C / heads]."""
+        heads, which = part.transpose(1, 2), 'qkv'[number]
+        if not hasattr(self, f'pool_{which}'):
+            return heads
+        pool, norm = getattr(self, f'pool_{which}'), getattr(self, f'norm_{which}')
+        return pooled(heads, pool, norm, size)
 
 
 def pooled(x: Tensor, pool: nn.Module, norm: nn.Module, size: Size) -> Tensor:
@@ -131,11 +179,17 @@ class RevMViTBlock(nn.Module):
         self.mlp = Mlp(width, 4 * width)
         self.drop_path = drop_path_layer(drop_path)
 
-    def branches(self, size: Size, chunk: Union[None, int, str]) -> List[Branch]:
+    def branches(self, size: Size, chunk: Chunk) -> List[Branch]:
         """Attention and feed-forward of a stream on a grid of a size."""
         return [
             PoolingAttentionBranch(
-                self.norm1, self.attn, self.drop_path, size, prod(size), chunk
+                self.norm1,
+                self.attn,
+                self.attn.attend,
+                self.drop_path,
+                size,
+                prod(size),
+                chunk,
             ),
             FeedForwardBranch(
                 self.norm2,
@@ -180,23 +234,78 @@ class TransitionBlock(RevMViTBlock):
         if in_width != width:
             self.res_proj = nn.Linear(in_width, width)
 
-    def forward(self, x: Tensor, size: Size) -> Tensor:
-        """Tokens [B, N', width] of joined streams [B, N, 2C]."""
-        if hasattr(self, 'fuse'):
-            return self.transform(x + self.fuse(x), size)
-        first, second = x.chunk(2, dim=-1)
-        return self.transform((first + second) * 0.5, size)
+    def forward(
+        self, x: Tensor, size: Size, chunk: Chunk = None, recompute: bool = False
+    ) -> Tensor:
+        """Tokens [B, N', width] of joined streams [B, N, 2C].
 
-    def transform(self, z: Tensor, size: Size) -> Tensor:
-        """Tokens [B, N', width] of one stream."""
-        residual = self.res_proj(z) if hasattr(self, 'res_proj') else z
-        attn = self.attn
-        heads = residual.unflatten(2, (attn.num_heads, -1)).transpose(1, 2)
-        residual = pooled(heads, attn.pool_q, attn.norm_q, size)
-        z = residual.transpose(1, 2).flatten(2) + self.drop_path(
-            attn(self.norm1(z), size)[0]
+        Args:
+            x: The streams.
+            size: Size of their grid along time, height and width.
+            chunk: How many tokens at a time, see ``DualResidualOptions.chunk``: whole
+                samples, or where one is too large, parts of it in turn.
+            recompute: Whether each part is evaluated again in its backward pass.
+        """
+        tokens = x.shape[1]
+        values = self._values_per_token()
+        rows = tokens_per_piece(chunk, x.shape[0] * tokens, x.shape[2], values)
+        samples = None if rows is None else max(1, rows // tokens)
+        if samples is not None and rows >= tokens:
+            rows = None
+        of_samples = partial(self._of_samples, size, rows, recompute)
+        return in_parts(of_samples, x, samples, recompute)
+
+    def _values_per_token(self) -> int:
+        """Numbers that it holds for a token while it is differentiated, about."""
+        fused = 2 * self.fuse.fc1.out_features if hasattr(self, 'fuse') else 0
+        before, width = self.norm1.weight.numel(), self.norm2.weight.numel()
+        # Norms and sums; q, k and v, each in two layouts, and gradients of both.
+        return fused + 4 * before + 9 * width
+
+    def _of_samples(
+        self, size: Size, rows: Optional[int], recompute: bool, x: Tensor
+    ) -> Tensor:
+        if hasattr(self, 'fuse'):
+            z = in_parts(self._fused, x, rows, recompute, dim=1)
+        else:
+            first, second = x.chunk(2, dim=-1)
+            z = (first + second) * 0.5
+        return self.transform(z, size, rows, recompute)
+
+    def _fused(self, x: Tensor) -> Tensor:
+        return x + self.fuse(x)
+
+    def transform(
+        self,
+        z: Tensor,
+        size: Size,
+        rows: Optional[int] = None,
+        recompute: bool = False,
+    ) -> Tensor:
+        """Tokens [B, N', width] of one stream [B, N, in_width].
+
+        Args:
+            z: The stream.
+            size: Size of its grid.
+            rows: How many tokens at a time, None for all of them.
+            recompute: Whether each part is evaluated again in its backward pass.
+        """
+        residual = recomputed(
+            self._residual, z, size, when=recompute and rows is not None
         )
-        return z + self.drop_path(self.mlp(self.norm2(z)))
+        mixed = self.attn.attend(self.norm1(z), size, rows, recompute)
+        z = residual + self.drop_path(mixed)
+        return z + self.drop_path(in_parts(self._feed, z, rows, recompute, dim=1))
+
+    def _residual(self, z: Tensor, size: Size) -> Tensor:
+        """The pooled tokens [B, N', width] that attention is added to."""
+        attn = self.attn
+        wide = self.res_proj(z) if hasattr(self, 'res_proj') else z
+        heads = wide.unflatten(2, (attn.num_heads, -1)).transpose(1, 2)
+        return pooled(heads, attn.pool_q, attn.norm_q, size).transpose(1, 2).flatten(2)
+
+    def _feed(self, z: Tensor) -> Tensor:
+        return self.mlp(self.norm2(z))
 
 
 def make_blocks(

@@ -12,7 +12,6 @@ from dr2net_mm.backbones.base.multiscale import (
     checked_scales,
     runs_of,
 )
-from dr2net_mm.backbones.branches.pooling_attention import pooled_size
 from dr2net_mm.reversible import Branch
 
 from .layers import (
@@ -229,13 +228,13 @@ class RevMViT(MultiscaleBackbone, BaseModule):
         return self.patch_embed(x) + positions
 
     def _block_branches(self, block: nn.Module, x: Tensor, size: Size) -> List[Branch]:
-        return block.branches(size, self.dual_residual_options.chunk)
+        return block.branches(size, self._chunk)
 
     def _transition(self, block: nn.Module, x: Tensor, size: Size) -> Tensor:
-        return block(x, size)
+        return block(x, size, self._chunk, self.recomputes)
 
     def _size_behind(self, block: nn.Module, size: Size) -> Size:
-        return tuple(pooled_size(block.attn.pool_q, size))
+        return block.attn.size_behind(size)
 
     def _finish_scale(
         self, scale: int, x: Tensor, size: Size

@@ -7,7 +7,6 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from dr2net_mm.backbones.branches.attention import self_attention
-from dr2net_mm.backbones.branches.pooling_attention import pooled_size
 
 from .layers import LayerNorm, drop_path_rates
 from .mvit_blocks import RevMViTBlock, TransitionBlock, make_blocks
@@ -38,7 +37,7 @@ class ConventionalMViTBlock(RevMViTBlock):
 class ConventionalTransition(TransitionBlock):
     """A transition of one stream, which has nothing to fuse."""
 
-    def forward(self, x: Tensor, size: Size) -> Tensor:
+    def forward(self, x: Tensor, size: Size, *unused: Any) -> Tensor:
         """Tokens [B, N', width] of tokens [B, N, C]."""
         return self.transform(x, size)
 
@@ -113,6 +112,5 @@ class ConventionalMViT(BaseModule):
         x = self.patch_embed(x) + self.pos_embed
         for block in self.blocks:
             x = block(x, size)
-            if isinstance(block, ConventionalTransition):
-                size = tuple(pooled_size(block.attn.pool_q, size))
+            size = block.attn.size_behind(size)
         return self.norm(x).mean(1)

@@ -2,12 +2,11 @@
 
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
-import torch
-import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
 from dr2net_mm.backbones.branches.chunking import tokens_per_piece
 from dr2net_mm.backbones.branches.estimate import estimated_cost
+from dr2net_mm.backbones.branches.parts import in_parts
 from dr2net_mm.reversible.branch import unique_parameters
 
 Function = Callable[[Tensor], Tensor]
@@ -43,12 +42,8 @@ class Layers(NamedTuple):
         size = tokens_per_piece(chunk, tokens, self.width, values)
         if size is None:
             return self.function(x)
-        parts = x.split(max(1, size * len(x) // tokens))
-        if not (recompute and torch.is_grad_enabled()):
-            return torch.cat([self.function(part) for part in parts])
-        return torch.cat(
-            [cp.checkpoint(self.function, part, use_reentrant=False) for part in parts]
-        )
+        samples = max(1, size * len(x) // tokens)
+        return in_parts(self.function, x, samples, recompute)
 
 
 class Blocks(NamedTuple):
