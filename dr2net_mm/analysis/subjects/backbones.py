@@ -78,8 +78,11 @@ PUBLISHED_BACKBONES: Dict[str, Dict[str, Any]] = {
     'rev-vit-b': dict(type='ConventionalVisionTransformer', arch='deit-base'),
     'rev-vit-l': dict(type='ConventionalVisionTransformer', arch='large'),
     'rev-mvit-b': dict(type='ConventionalMViT', arch='image-base'),
+    'mvit-t': dict(type='mmaction.MViT', arch='tiny'),
+    'mvit-s': dict(type='mmaction.MViT', arch='small'),
+    'mvit-b': dict(type='mmaction.MViT', arch='base'),
 }
-"""Conventional twins of published reversible networks, whose shape is fixed."""
+"""Published networks whose shape is fixed; of reversible ones, conventional twins."""
 
 _WEIGHT_SOURCES = ('init_cfg', 'pretrained', 'convert_weights')
 

@@ -7,6 +7,8 @@ import torch
 
 mvit = pytest.importorskip('mmaction.models.backbones.mvit')
 
+from dr2net_mm.analysis.memory.command import backbone_memory  # noqa: E402
+from dr2net_mm.analysis.subjects.backbones import named_backbone  # noqa: E402
 from dr2net_mm.backbones import Dr2MViT  # noqa: E402
 
 TINY = dict(
@@ -83,6 +85,25 @@ def test_every_variant_has_the_stored_gradients(rev, name):
         model = ours(rev, name, 0.3, chunk=20, backprop=backprop)
         found.append(rev.gradients(model, rev.input('video_mvit', batch=3)))
     rev.assert_same(*found)
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_parts_of_a_sample_compute_what_mmaction_does(rev, name):
+    reference = rev.randomized(mvit.MViT(**arguments(name)))
+    options = dict(alpha=1, beta=0, arithmetic='float', backprop='stored')
+    model = ours(rev, name, chunk=20, **options)
+    wanted, found = (
+        rev.gradients(one, rev.input('video_mvit')) for one in (reference, model)
+    )
+    for key, value in wanted.items():
+        assert (found[key] - value).norm() < 1e-3 * value.norm() + 1e-5, key
+
+
+def test_a_step_takes_less_than_checkpointed_blocks():
+    checkpoint, dr2 = backbone_memory(
+        named_backbone('mvit-t'), (16, 224, 224), 1, modes=('checkpoint', 'dr2')
+    )
+    assert dr2['peak_bytes'] < checkpoint['peak_bytes'] / 3
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,20 @@ def test_pieces_of_whole_samples_have_the_stored_gradients(rev, name):
     rev.assert_same(*found)
 
 
+@pytest.mark.parametrize('chunk', [20, 100])
+@pytest.mark.parametrize('name', NAMES)
+def test_pieces_compute_what_the_whole_does(rev, name, chunk):
+    # 20 tokens are less than a sample of the first scale, 100 are more.
+    whole, cut = (
+        rev.gradients(
+            rev.build(name, dual_residual=dict(chunk=size)), rev.input(name, batch=3)
+        )
+        for size in (None, chunk)
+    )
+    for key, value in whole.items():
+        assert (cut[key] - value).norm() < 1e-3 * value.norm() + 1e-5, key
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_generators_go_on_as_without_a_backward_pass(rev, name):
     model, x = rev.build(name, drop_path_rate=0.5), rev.input(name)

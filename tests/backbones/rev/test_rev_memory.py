@@ -7,8 +7,9 @@ from dr2net_mm.analysis.memory.command import backbone_memory
 from dr2net_mm.analysis.subjects.backbones import build_backbone, named_backbone
 from dr2net_mm.errors import UserError
 
-#: MB an image at 224 x 224 (CVPR 2022, Table 1): of the ViT and of the Rev-ViT.
-PUBLISHED = {'rev-vit-s': (66.5, 8.8)}
+#: MB an image at 224 x 224 (CVPR 2022, Table 1): of the network and of its reversible
+#: twin.
+PUBLISHED = {'rev-vit-s': (66.5, 8.8), 'rev-mvit-b': (153.6, 66.8)}
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
