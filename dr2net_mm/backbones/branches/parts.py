@@ -1,10 +1,12 @@
 """Functions evaluated for some rows at a time, each part recomputed by itself."""
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple, Union
 
 import torch
 import torch.utils.checkpoint as cp
 from torch import Tensor
+
+from .chunking import tokens_per_piece
 
 
 def recomputed(
@@ -45,3 +47,23 @@ def in_parts(
     return torch.cat(
         [recomputed(function, part, when=recompute) for part in parts], dim
     )
+
+
+def parts_of(
+    x: Tensor, values: int, chunk: Union[None, int, str]
+) -> Tuple[Optional[int], Optional[int]]:
+    """How many samples at a time, and how many tokens of one that is too large itself.
+
+    Args:
+        x: Tokens [B, N, C].
+        values: Numbers that are held for a token while it is differentiated.
+        chunk: How many tokens at a time, see ``DualResidualOptions.chunk``.
+
+    Returns:
+        Two numbers, each None where nothing is cut.
+    """
+    batch, tokens, channels = x.shape
+    rows = tokens_per_piece(chunk, batch * tokens, channels, values)
+    if rows is None:
+        return None, None
+    return (rows // tokens, None) if rows >= tokens else (1, rows)

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from mmaction.models.backbones.mvit import attention_pool, resize_decomposed_rel_pos
 from torch import Tensor, nn
 
-from dr2net_mm.backbones.branches.chunking import tokens_per_piece
-from dr2net_mm.backbones.branches.parts import in_parts, recomputed
+from dr2net_mm.backbones.branches.parts import in_parts, parts_of, recomputed
 from dr2net_mm.backbones.branches.pooling_attention import pooled_size
 
 Size = Tuple[int, ...]
@@ -141,12 +140,8 @@ def changed(
             samples, or where one is too large, parts of it in turn.
         recompute: Whether each part is evaluated again in its backward pass.
     """
-    tokens = x.shape[1]
-    values = _values_per_token(block, size, tokens)
-    rows = tokens_per_piece(chunk, x.shape[0] * tokens, x.shape[2], values)
-    samples = None if rows is None else max(1, rows // tokens)
-    if samples is not None and rows >= tokens:
-        rows = None
+    values = _values_per_token(block, size, x.shape[1])
+    samples, rows = parts_of(x, values, chunk)
     of_samples = partial(_of_samples, block, size, rows, recompute)
     return in_parts(of_samples, x, samples, recompute)
 

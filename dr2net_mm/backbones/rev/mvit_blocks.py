@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from dr2net_mm.backbones.branches import FeedForwardBranch
 from dr2net_mm.backbones.branches.attention import fused_attention
-from dr2net_mm.backbones.branches.chunking import tokens_per_piece
-from dr2net_mm.backbones.branches.parts import in_parts, recomputed
+from dr2net_mm.backbones.branches.parts import in_parts, parts_of, recomputed
 from dr2net_mm.backbones.branches.pooling_attention import (
     PoolingAttentionBranch,
     pooled_size,
@@ -246,12 +245,7 @@ class TransitionBlock(RevMViTBlock):
                 samples, or where one is too large, parts of it in turn.
             recompute: Whether each part is evaluated again in its backward pass.
         """
-        tokens = x.shape[1]
-        values = self._values_per_token()
-        rows = tokens_per_piece(chunk, x.shape[0] * tokens, x.shape[2], values)
-        samples = None if rows is None else max(1, rows // tokens)
-        if samples is not None and rows >= tokens:
-            rows = None
+        samples, rows = parts_of(x, self._values_per_token(), chunk)
         of_samples = partial(self._of_samples, size, rows, recompute)
         return in_parts(of_samples, x, samples, recompute)
 
