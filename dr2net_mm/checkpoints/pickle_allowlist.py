@@ -38,7 +38,7 @@ def mmengine_globals() -> Dict[str, Any]:
     )
     allowed = {f'{value.__module__}.{value.__qualname__}': value for value in classes}
     # Naming numpy.core under numpy 2 is deprecated.
-    numpy_core = np.core if np.__version__.startswith('1.') else np._core
+    numpy_core = getattr(np, 'core' if np.__version__.startswith('1.') else '_core')
     multiarray = numpy_core.multiarray
     for core in ('core', '_core'):
         for function in (multiarray._reconstruct, multiarray.scalar):

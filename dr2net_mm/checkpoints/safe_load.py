@@ -10,7 +10,7 @@ import os
 import pickle
 import re
 import types
-from typing import IO, Any, Dict, List, Sequence, Tuple, Union
+from typing import IO, Any, Dict, List, Sequence, Union
 from urllib.parse import urlparse
 
 import torch
@@ -76,7 +76,7 @@ def load_restricted(
     )
 
 
-def name_refused(error: pickle.UnpicklingError, source: str) -> UnsafeCheckpointError:
+def name_refused(error: Exception, source: str) -> UnsafeCheckpointError:
     """The error that names the file, what is refused in it, and the remedy."""
     found = re.search(r'GLOBAL (\S+)', str(error))
     reason = found.group(1) if found else ' '.join(str(error).split())[:200]
@@ -115,7 +115,7 @@ def allow_mmengine_classes() -> None:
     torch.serialization.add_safe_globals(_mmengine_entries())
 
 
-def _mmengine_entries() -> List[Tuple[Any, str]]:
+def _mmengine_entries() -> List[Any]:
     return [(value, name) for name, value in mmengine_globals().items()]
 
 
@@ -199,7 +199,8 @@ def _restricted_unpickler(allowed: Dict[str, Any]) -> type:
     plain = (collections.OrderedDict, *classes)
 
     class RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
-        dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+        stack: List[Any]
+        dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined, misc]
 
         def find_class(self, module: str, name: str) -> Any:
             # Python 2's names of what Python 3 calls builtins.
@@ -215,8 +216,8 @@ def _restricted_unpickler(allowed: Dict[str, Any]) -> type:
             if not isinstance(self.stack[-2], plain):
                 kind = type(self.stack[-2]).__name__
                 raise pickle.UnpicklingError(f'Unsupported state of: GLOBAL {kind}')
-            super().load_build()
+            super().load_build()  # type: ignore[misc]
 
-        dispatch[pickle.BUILD[0]] = load_build
+        dispatch[pickle.BUILD[0]] = load_build  # type: ignore[assignment]
 
     return RestrictedUnpickler

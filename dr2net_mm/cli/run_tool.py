@@ -69,7 +69,7 @@ def _accepted_arguments(cls: Optional[type], message: str) -> str:
     names = [
         name
         for parent in inspect.getmro(registered_class(cls))[:-1]
-        for name in inspect.signature(parent.__init__).parameters
+        for name in inspect.signature(parent.__init__).parameters  # type: ignore[misc]
         if name not in ('self', 'args', 'kwargs')
     ]
     near = difflib.get_close_matches(unexpected.group(1), names, n=1)

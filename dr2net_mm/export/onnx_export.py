@@ -142,7 +142,7 @@ def _traced(
             torch.onnx.export(
                 network,
                 (example,),
-                file,
+                file,  # type: ignore[arg-type] # torch 2.1 takes buffers, too
                 input_names=['input'],
                 output_names=list(names),
                 dynamic_axes={name: {0: 'batch'} for name in ['input', *names]},

@@ -63,14 +63,16 @@ def dual_residual_configs(model: Mapping[str, Any]) -> Dict[str, dict]:
     }
 
 
-def plain_backbone(config: Mapping[str, Any], default_scope: Optional[str]) -> dict:
+def plain_backbone(
+    node: Mapping[str, Any], default_scope: Optional[str]
+) -> Dict[str, Any]:
     """Config of mmdet's or mmaction's backbone in place of a dual-residual one.
 
     Raises:
         UserError: If the streams are fused in another way than the pretrained
             network's.
     """
-    config = deepcopy(dict(config))
+    config: Dict[str, Any] = deepcopy(dict(node))
     name = _name(config)
     options = config.pop('dual_residual', None) or {}
     fusion = options.get('fusion', 'last')

@@ -38,7 +38,7 @@ def random_proposals(
         count = len(result['proposal_list'])
         drawn = np.minimum(rng.choice(np.asarray(lengths, float), count), duration)
         starts = rng.uniform(0, 1, count) * (duration - drawn)
-        proposals = [
+        proposals: List[Dict[str, Any]] = [
             dict(score=float(score), segment=[float(start), float(start + length)])
             for score, start, length in zip(rng.uniform(0, 1, count), starts, drawn)
         ]

@@ -20,7 +20,10 @@ def _panel(
 ) -> Image.Image:
     size = (image.width * scale, image.height * scale)
     panel = Image.new('RGB', (size[0], size[1] + _CAPTION_HEIGHT), (20, 20, 20))
-    panel.paste(image.convert('RGB').resize(size, Image.BILINEAR), (0, _CAPTION_HEIGHT))
+    panel.paste(
+        image.convert('RGB').resize(size, Image.Resampling.BILINEAR),
+        (0, _CAPTION_HEIGHT),
+    )
     pen = ImageDraw.Draw(panel)
     for box in boxes:
         x_min, y_min, x_max, y_max = (round(value * scale) for value in box)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -50,17 +50,17 @@ def _vit(weights: Mapping[str, Tensor]) -> RevLayout:
     patches = require(weights, 'patch_embed.projection.weight', 4)
     width, channels, _, patch = patches.shape
     hidden = require(weights, 'layers.0.ffn.layers.0.0.bias', 1)
-    arch = dict(
+    sizes = dict(
         embed_dims=width,
         num_layers=_depth(weights, 'layers'),
         num_heads=max(1, width // HEAD_WIDTH),
     )
-    known = [name for name, value in REV_VIT_ARCHS.items() if value == arch]
+    known = [name for name, value in REV_VIT_ARCHS.items() if value == sizes]
     if len(hidden) != 4 * width:
-        arch['feedforward_channels'] = len(hidden)
-    elif known:
-        arch = known[0]
-    arguments = dict(
+        arch: Union[str, Dict[str, int]] = dict(sizes, feedforward_channels=len(hidden))
+    else:
+        arch = known[0] if known else sizes
+    arguments: Dict[str, Any] = dict(
         arch=arch,
         img_size=_side(require(weights, 'pos_embed', 3)) * patch,
         patch_size=patch,

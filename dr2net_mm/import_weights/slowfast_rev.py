@@ -144,9 +144,9 @@ def _renamed(weights: Weights, names: List[Tuple[str, str]], forward: bool) -> W
         rules.append((re.compile(f'^{pattern}'), target.replace('*', r'\g<1>')))
     renamed: Weights = {}
     for name, value in weights.items():
-        for pattern, target in rules:
-            if pattern.match(name):
-                name = pattern.sub(target, name)
+        for rule, target in rules:
+            if rule.match(name):
+                name = rule.sub(target, name)
                 break
         renamed[name] = value
     return renamed
@@ -164,8 +164,9 @@ def _stack_qkv(weights: Weights) -> Weights:
         parts = []
         if match:
             stem, _, kind = match.groups()
-            parts = [weights.get(f'{stem}{part}{kind}') for part in 'qkv']
-        if not match or any(part is None for part in parts):
+            names = [f'{stem}{part}{kind}' for part in 'qkv']
+            parts = [weights[part] for part in names if part in weights]
+        if not match or len(parts) < 3:
             stacked[name] = value
         elif match.group(2) == 'q':
             stacked[f'{stem}qkv{kind}'] = torch.cat(parts)

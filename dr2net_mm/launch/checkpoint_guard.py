@@ -8,25 +8,19 @@ names and shapes first.
 from typing import Mapping
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.backbones.base.fit import compare, layout, shapes
 from dr2net_mm.backbones.base.pretrained import guarded_loading, pretrained_source
+from dr2net_mm.engine.model_wrappers import unwrapped
 from dr2net_mm.engine.runner.loops import VALIDATED_INFO
 from dr2net_mm.errors import UserError
 
 from .resumed_config import changed_keys, describe_changes
 
 PURPOSES = ('finetune', 'resume', 'test')
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
 
 
 def check_fits(
@@ -46,8 +40,9 @@ def check_fits(
     Raises:
         UserError: with the first difference and what to do.
     """
-    whole = compare(_unwrapped(model).state_dict(), state_dict)
-    prefix = 'backbone.' if hasattr(_unwrapped(model), 'backbone') else ''
+    model = unwrapped(model)
+    whole = compare(model.state_dict(), state_dict)
+    prefix = 'backbone.' if hasattr(model, 'backbone') else ''
     backbone = whole.below(prefix)
     advice = 'use the config that the checkpoint was trained with'
     if backbone.total and len(backbone.matched) < 0.5 * backbone.total:
@@ -144,7 +139,7 @@ class CheckpointGuard(Hook):
         self.source = source
         self.purpose = purpose
 
-    def after_load_checkpoint(self, runner: object, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the loaded file with the runner's model."""
         if not isinstance(checkpoint, dict):
             raise UserError(

@@ -106,7 +106,7 @@ def coco_files(cfg: Config, modes: Sequence[str]) -> List[CocoFile]:
     return list(found.values())
 
 
-def _dataset_class(cfg: Config, name: Any) -> Optional[type]:
+def _dataset_class(cfg: Config, name: Any) -> Any:
     """Class of a data set whose annotations mmdet's ``CocoDataset`` reads itself."""
     scope = cfg.get('default_scope')
     if scope != 'mmdet' and not str(name).startswith('mmdet.'):
@@ -159,12 +159,16 @@ def _file_of(cfg: Config, mode: str, dataset: dict) -> Optional[CocoFile]:
         num_classes=heads,
     )
     prefix = (dataset.get('data_prefix') or {}).get('img', '')
-    folder: Optional[str] = joined(root, prefix) or root or '.'
+    folder = joined(root, prefix) or root or '.'
     loaders = [step for step in steps if _is(step, 'LoadImageFromFile')]
     options = {k: v for k, v in (loaders or [{}])[0].items() if k in Loader._fields}
-    if not loaders or not is_local(folder):
-        folder = None
-    return CocoFile(f'{mode}_dataloader.dataset', path, use, folder, Loader(**options))
+    return CocoFile(
+        f'{mode}_dataloader.dataset',
+        path,
+        use,
+        folder if loaders and is_local(folder) else None,
+        Loader(**options),
+    )
 
 
 def _is(step: dict, name: str) -> bool:

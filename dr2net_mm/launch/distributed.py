@@ -8,7 +8,7 @@ variables before the Runner is built; the Runner leaves an existing group alone.
 import datetime
 import os
 import subprocess
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 import torch
 from mmengine.device import get_device
@@ -101,7 +101,7 @@ def init_gloo_without_accelerator(
         return False
     if not torch.distributed.is_initialized():
         os.environ.update(rendezvous_variables(launcher))
-        options = {}
+        options: Dict[str, Any] = {}
         if timeout is not None:
             options['timeout'] = datetime.timedelta(seconds=timeout)
         try:

@@ -60,7 +60,7 @@ def check_parallel(cfg: Config, resumes: bool = False) -> None:
         return
     name = backbones[0]['type']
     for wrapper in (cfg.get('model_wrapper_cfg'), strategy.get('model_wrapper')):
-        if _kind(wrapper) in ('DataParallel', 'MMDataParallel'):
+        if wrapper and _kind(wrapper) in ('DataParallel', 'MMDataParallel'):
             raise UserError(
                 f'model_wrapper_cfg.type={wrapper["type"]!r} does not work with '
                 f'{name}: its replicas have no parameters; use tools/dist_train.sh '

@@ -36,7 +36,8 @@ def changed_keys(before: str, now: Mapping[str, Any]) -> Changes:
         before: Text of the config, as MMEngine writes it; it is read, not executed.
         now: The config of this run.
     """
-    ignored, effective = [], []
+    ignored: List[str] = []
+    effective: List[str] = []
     old = read_config_text(before)
     for part in _TRAINING:
         if part not in old and part not in now:
@@ -94,7 +95,7 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, (ast.List, ast.Tuple)):
         return [_value(item) for item in node.elts]
     if isinstance(node, ast.Dict) and all(node.keys):
-        return {_value(k): _value(v) for k, v in zip(node.keys, node.values)}
+        return {_value(k): _value(v) for k, v in zip(node.keys, node.values) if k}
     return ast.literal_eval(node)
 
 

@@ -141,7 +141,7 @@ class Bench:
 
     def model(self, case: Case) -> nn.Module:
         """The model of a case, on the device."""
-        key = case._replace(precision='', dual_residual=str(case.dual_residual))
+        key = (case.name, case.mode, str(case.dual_residual), case.encoder)
         if key not in self.models:
             torch.manual_seed(0)
             model = self._build(case)
@@ -156,7 +156,8 @@ class Bench:
     def _loss(self, model: nn.Module) -> Tensor:
         if self.subject.detector is None:
             outputs = output_list(model(self.images))
-            return sum(output.float().sum() for output in outputs)
+            total: Any = sum(output.float().sum() for output in outputs)
+            return total
         if self.samples is None:
             self.samples = random_samples(
                 self.subject.batch,
@@ -189,14 +190,14 @@ class Bench:
         else:
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             torch.cuda.synchronize()
-            start.record()
+            begin.record()
             self._forward_backward(model, case.precision)
             end.record()
             end.synchronize()
             result = dict(
-                seconds=start.elapsed_time(end) / 1000,
+                seconds=begin.elapsed_time(end) / 1000,
                 memory_bytes=torch.cuda.max_memory_allocated() - before,
             )
         model.zero_grad(set_to_none=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -17,7 +18,7 @@ from dr2net_mm.analysis.memory.plan_report import memory_budget
 from dr2net_mm.analysis.subjects.backbones import depths_of, with_depths
 from dr2net_mm.analysis.subjects.detectors import config_detector
 from dr2net_mm.analysis.subjects.timm_models import fitted, is_timm
-from dr2net_mm.cli.command import chunk_size, positive_int, run_command
+from dr2net_mm.cli.command import OneLineParser, chunk_size, positive_int, run_command
 from dr2net_mm.cli.output import check_output, write_json
 from dr2net_mm.errors import UserError
 
@@ -69,7 +70,7 @@ def benchmark(
     """
     bench = Bench(subject, device)
     results = interleave(
-        [lambda case=case: bench.step(case) for case in cases],
+        [partial(bench.step, case) for case in cases],
         rounds,
         warm_up,
         lambda index: after(f'{cases[index].name}, {cases[index].precision}'),
@@ -127,7 +128,7 @@ def _sweep(values: Sequence[str]) -> Tuple[str, List[int]]:
         raise UserError(f'--sweep {kind}: {error}') from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> OneLineParser:
     parser = backbone_parser(
         'benchmark.py',
         'Time and memory of a training step (forward and backward, random images),\n'

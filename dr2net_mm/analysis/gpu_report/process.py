@@ -114,7 +114,8 @@ def run_step(
         or `error`.
     """
     # CUDA does not survive a fork; without it a fork saves the imports.
-    context = multiprocessing.get_context('spawn' if device == 'cuda' else 'fork')
+    start_method = 'spawn' if device == 'cuda' else 'fork'
+    context: Any = multiprocessing.get_context(start_method)
     result = log.with_suffix('.part')
     if result.exists():
         result.unlink()

@@ -95,7 +95,7 @@ def make_steps(tiny: bool = False) -> List[Step]:
     dino = dict(config=DINO_TINY, detector=dict(num_queries=20), size=(160, 160))
     swin = ['--backbone', 'swin-t', '--img-size', '512', '--sizes', '8']
     tiny_soak = '--backbone swin-t --depths 1 1 1 1 --width 12 --img-size 64 --sizes 2'
-    timed = {
+    timed: Dict[str, Dict[str, Any]] = {
         'swin-t': dict(backbone='swin-t', size=(1024, 1024), batch=2),
         'swin-l': dict(backbone='swin-l', size=(1024, 1024), batch=2),
         'video-swin-t': dict(backbone='video-swin-t', size=(32, 224, 224), batch=2),

@@ -10,7 +10,16 @@ the host.
 import contextlib
 import warnings
 from dataclasses import asdict
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from torch import Tensor, nn
@@ -157,8 +166,11 @@ def detector_rows(
         dual_residual: options of the dual-residual backbone.
         budgets: labels and values of `memory_budget` to be counted too.
     """
-    modes = [('conventional', 'conventional', {}), ('checkpoint', 'checkpoint', {})]
-    modes.append(('dr2', 'dr2', dual_residual))
+    modes: List[Tuple[str, str, Dict[str, Any]]] = [
+        ('conventional', 'conventional', {}),
+        ('checkpoint', 'checkpoint', {}),
+        ('dr2', 'dr2', dual_residual),
+    ]
     for label, budget in budgets:
         options = dict(dual_residual, memory_budget=budget)
         modes.append((f'dr2 (budget {label})', 'dr2', options))

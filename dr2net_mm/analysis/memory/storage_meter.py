@@ -11,7 +11,9 @@ try:
     from torch.utils._pytree import tree_leaves
 except ImportError:  # torch < 2.2
 
-    def tree_leaves(tree: object) -> list:
+    def tree_leaves(  # type: ignore[misc]
+        tree: object,
+    ) -> list:
         """Return the leaves of a nested container."""
         from torch.utils._pytree import tree_flatten
 
@@ -77,7 +79,7 @@ class StorageFollower(TorchDispatchMode):
             serial = self._serial
 
             def forget(_: weakref.ref) -> None:
-                _, last_size, _ = self._live.pop(address)
+                last_size = self._live.pop(address)[1]
                 self._changed(serial, -last_size)
 
             self._live[address] = (serial, size, weakref.ref(storage, forget))

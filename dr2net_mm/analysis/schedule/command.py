@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
+import numpy as np
 from matplotlib.figure import Figure
 from mmengine.config import Config, DictAction
 from mmengine.registry import HOOKS, init_default_scope
@@ -85,7 +86,7 @@ def format_table(
 ) -> str:
     """Return the change points as text, thinned out evenly where there are many."""
     points = schedule.change_points()
-    shown = range(len(points))
+    shown: Sequence[int] = range(len(points))
     if len(points) > _TABLE_ROWS:
         # The first and the last three show the size of a single update.
         count = _TABLE_ROWS - 6
@@ -127,9 +128,13 @@ def draw_schedule(
     axes.grid(alpha=0.25)
     axes.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)
     if iters_per_epoch:
+        factor = iters_per_epoch
         epochs = axes.secondary_xaxis(
             'top',
-            functions=(lambda x: x / iters_per_epoch, lambda x: x * iters_per_epoch),
+            functions=(
+                lambda x: np.asarray(x) / factor,
+                lambda x: np.asarray(x) * factor,
+            ),
         )
         epochs.set_xlabel('epoch')
     figure.suptitle(title, fontsize='medium')

@@ -122,8 +122,12 @@ def soak(
     resident = [*model.parameters(), *model.buffers()]
     on_cuda = resident[0].device.type == 'cuda'
     meter = _CudaBytes() if on_cuda else LiveBytes(resident, 'cpu')
-    steps = {name: [] for name in ('live_bytes', 'peak_bytes', 'resident_bytes')}
-    counts = {name: [] for name in ('open_files', 'threads', 'children', 'objects')}
+    steps: Dict[str, List[Optional[int]]] = {
+        name: [] for name in ('live_bytes', 'peak_bytes', 'resident_bytes')
+    }
+    counts: Dict[str, List[Optional[int]]] = {
+        name: [] for name in ('open_files', 'threads', 'children', 'objects')
+    }
     done = 0
     # What exists already need not be looked through after each epoch.
     gc.collect()
@@ -181,13 +185,15 @@ def judge(
     for name, limit in allowed.items():
         if name in record.steps:
             values = record.steps[name]
-            first = values[warm_up * length : (warm_up + 1) * length]
-            last = values[-length:]
+            compared = values[warm_up * length : (warm_up + 1) * length]
+            latest = values[-length:]
         else:
             values = record.epochs[name]
             start = max(warm_up, settled) if name == 'objects' else warm_up
-            first, last = values[start : start + 1], values[-1:]
-        if None in first or None in last:
+            compared, latest = values[start : start + 1], values[-1:]
+        first = [value for value in compared if value is not None]
+        last = [value for value in latest if value is not None]
+        if len(first) < len(compared) or len(last) < len(latest):
             continue
         growth = max(after - before for before, after in zip(first, last))
         if name == 'resident_bytes':

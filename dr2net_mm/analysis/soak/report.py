@@ -59,11 +59,12 @@ def draw_soak(record: Record, warm_up: int, out: Path, title: str = '') -> None:
         ('peak_bytes', 'peak within a step', '#d95f02'),
         ('live_bytes', 'live after a step', '#1f77b4'),
     ):
-        values = [value / 1e6 for value in record.steps[name]]
+        values = [value / 1e6 for value in record.steps[name] if value is not None]
         upper.plot(steps, values, color=colour, label=label, linewidth=0.8)
     upper.set_ylabel('tensors [MB]')
-    if None not in record.steps['resident_bytes']:
-        resident = [value / 1e6 for value in record.steps['resident_bytes']]
+    resident = [v / 1e6 for v in record.steps['resident_bytes'] if v is not None]
+    # Systems without /proc tell no memory of a process.
+    if len(resident) == len(steps):
         lower.plot(steps, resident, color='#444444', linewidth=0.8)
     lower.set_ylabel('process [MB]')
     lower.set_xlabel('step')

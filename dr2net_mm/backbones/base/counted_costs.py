@@ -12,6 +12,8 @@ from dr2net_mm.reversible.plan import Plan, StageCost
 from dr2net_mm.reversible.replay import AutocastState
 from dr2net_mm.reversible.stage_output import Taps, check_taps
 
+from .dual_residual import DualResidualBackbone
+
 _STREAM_BYTES = 4
 
 
@@ -139,8 +141,8 @@ def counted_costs(
     return [stage.cost for stage in stages]
 
 
-class CountedCosts:
-    """Mixin of a :class:`DualResidualBackbone` whose costs are counted, not derived."""
+class CountedCosts(DualResidualBackbone):
+    """Mixin of a backbone whose costs are counted, not derived."""
 
     def input_costs(
         self, shape: Sequence[int], branch_bytes: int = 4

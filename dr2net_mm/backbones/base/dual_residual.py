@@ -15,6 +15,7 @@ from typing import (
 
 import torch
 import torch.utils.checkpoint as cp
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from dr2net_mm.reversible import (
@@ -26,11 +27,12 @@ from dr2net_mm.reversible import (
     check_coefficients,
 )
 from dr2net_mm.reversible.coefficients import BETA_BITS, beta_numerator
-from dr2net_mm.reversible.fixed_point import Ratio
 from dr2net_mm.reversible.plan import Plan, StageCost, StepCost, make_plan, step_cost
+from dr2net_mm.reversible.ratio import Ratio
 from dr2net_mm.reversible.stage_output import OutputFunction, Taps
 from dr2net_mm.reversible.traced import is_traced
 
+from .coefficient_state import DualResidualState
 from .declaration import BackboneDeclaration
 from .pretrained import guarded_loading
 from .wrapping import check_wrapping
@@ -41,69 +43,18 @@ StageType = TypeVar('StageType', bound=Stage)
 MAX_PLANS = 1024
 
 
-class DualResidualState(nn.Module):
-    """The current coefficients, as Python numbers that travel in the state dict.
-
-    They are neither parameters nor buffers: reading them never waits for a device,
-    DDP does not broadcast them and an averaged model does not average them. In a
-    state dict they are float64 tensors without dimensions, ``alpha`` and ``beta``; one
-    that lacks them, such as a pretrained checkpoint, leaves them as they are.
-    """
-
-    def __init__(self, alpha: float, beta: float) -> None:
-        super().__init__()
-        self.alpha, self.beta = check_coefficients(alpha, beta)
-
-    def _save_to_state_dict(
-        self, destination: Dict[str, Tensor], prefix: str, keep_vars: bool
-    ) -> None:
-        for name in ('alpha', 'beta'):
-            value = torch.tensor(getattr(self, name), dtype=torch.float64)
-            destination[prefix + name] = value
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Dict[str, Any],
-        prefix: str,
-        local_metadata: Dict[str, Any],
-        strict: bool,
-        missing_keys: List[str],
-        unexpected_keys: List[str],
-        error_msgs: List[str],
-    ) -> None:
-        names = {key[len(prefix) :] for key in state_dict if key.startswith(prefix)}
-        unexpected_keys.extend(
-            prefix + name for name in sorted(names - {'alpha', 'beta'})
-        )
-        current = {'alpha': self.alpha, 'beta': self.beta}
-        for name in sorted(names & {'alpha', 'beta'}):
-            value = state_dict[prefix + name]
-            if isinstance(value, Tensor) and value.numel() != 1:
-                raise ValueError(
-                    f'the checkpoint holds {prefix}{name} of shape '
-                    f'{tuple(value.shape)}; a single number in [0, 1] is needed.'
-                )
-            current[name] = float(value)
-        # Not left to error_msgs: MMEngine turns those into a warning, and the model
-        # would go on with coefficients that its weights do not fit.
-        try:
-            self.alpha, self.beta = check_coefficients(**current)
-        except ValueError as error:
-            raise ValueError(f"the checkpoint's {prefix[:-1]}: {error}") from None
-
-    def extra_repr(self) -> str:
-        return f'alpha={self.alpha}, beta={self.beta}'
-
-
-class DualResidualBackbone(BackboneDeclaration):
+class DualResidualBackbone(BackboneDeclaration, BaseModule):
     """Mixin of a backbone whose stages run as dual-residual networks.
 
-    A subclass calls :meth:`_init_dual_residual` at the end of its ``__init__`` and
-    :meth:`_run_stage` for each stage.
+    It comes before the conventional class among the bases of a backbone, which calls
+    :meth:`_init_dual_residual` at the end of its ``__init__`` and :meth:`_run_stage`
+    for each stage.
     """
 
     dual_residual: DualResidualState
     dual_residual_options: DualResidualOptions
+    init_cfg: Any
+    _dual_residual_stages: Sequence[Any]
 
     #: Whether the first layer of a file is adapted to another number of channels.
     inflate_input = False

@@ -85,7 +85,7 @@ def guarded_loading(backbone: nn.Module, inflate_input: bool = False) -> Iterato
     check_weights(backbone, seen[-1] if seen else {}, source)
 
 
-def _bare(weights: Dict[str, Any]) -> Dict[str, Any]:
+def _bare(weights: Mapping[str, Any]) -> Mapping[str, Any]:
     """The backbone of a detector's weights; all of them if there is none."""
     prefix = 'backbone.'
     below = {n[len(prefix) :]: v for n, v in weights.items() if n.startswith(prefix)}
@@ -122,12 +122,12 @@ def check_weights(backbone: nn.Module, found: Mapping[str, Any], source: str) ->
         [name for name in result.missing if not _OUTPUT_NORM.match(name)],
         result.mismatched,
     )
-    blocks = {_BLOCK.match(name).group() for name in wanted if _BLOCK.match(name)}
+    blocks = set(filter(None, map(_block_of, wanted)))
     deeper = [
         name
         for name in shapes(found)
-        if _BLOCK.match(name)
-        and _BLOCK.match(name).group() not in blocks
+        if _block_of(name)
+        and _block_of(name) not in blocks
         and name.split('.')[0] in {block.split('.')[0] for block in blocks}
     ]
     complete = any(cls.__name__ in _COMPLETE for cls in type(backbone).__mro__)
@@ -140,6 +140,12 @@ def check_weights(backbone: nn.Module, found: Mapping[str, Any], source: str) ->
         )
         return
     raise UserError(_refusal(backbone, required, deeper, source))
+
+
+def _block_of(name: str) -> str:
+    """Prefix of the block that a tensor belongs to; empty outside of blocks."""
+    block = _BLOCK.match(name)
+    return block.group() if block else ''
 
 
 def _trained_names(backbone: nn.Module) -> Dict[str, Tensor]:

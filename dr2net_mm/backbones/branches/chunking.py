@@ -25,7 +25,7 @@ def tokens_per_piece(
     """
     if chunk is None:
         return None
-    if chunk == 'auto':
+    if isinstance(chunk, str):
         budget = max(SMALLEST_BUDGET, tokens * channels * _BYTES_PER_VALUE)
         chunk = max(1, budget // (values_per_token * _BYTES_PER_VALUE))
     return None if chunk >= tokens else chunk

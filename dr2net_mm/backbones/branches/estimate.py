@@ -70,6 +70,14 @@ def per_row(cost: TokenCost, tokens: int, rows: int) -> TokenCost:
         tokens: Tokens of a sample.
         rows: Rows of a sample.
     """
+
+    def of_row(value: int) -> int:
+        return -(-value * tokens // rows)
+
+    single = cost.single_values
     return TokenCost(
-        *(None if value is None else -(-value * tokens // rows) for value in cost)
+        of_row(cost.kept_values),
+        of_row(cost.transient_values),
+        of_row(cost.multiply_adds),
+        None if single is None else of_row(single),
     )

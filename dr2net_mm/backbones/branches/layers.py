@@ -120,6 +120,7 @@ class DifferenceBranch(LayersBranch):
 
 def channels_last(branch: LayersBranch) -> LayersBranch:
     """The branch of a stream [B, H, W, C] that another one of [B, C, H, W] makes."""
+    assert branch.sample is not None, 'a branch of feature maps has a shape'
     channels, height, width = branch.sample
     whole = functools.partial(_through_maps, branch)
     wrapped = LayersBranch(
@@ -140,8 +141,9 @@ def _through_maps(branch: LayersBranch, x: Tensor) -> Tensor:
 
 def _module_of(layer: Layer) -> Optional[nn.Module]:
     """The module that a layer is, or is a call of."""
-    if isinstance(layer, functools.partial):
-        layer = layer.func
-    if isinstance(layer, types.MethodType):
-        layer = layer.__self__
-    return layer if isinstance(layer, nn.Module) else None
+    called: object = layer
+    if isinstance(called, functools.partial):
+        called = called.func
+    if isinstance(called, types.MethodType):
+        called = called.__self__
+    return called if isinstance(called, nn.Module) else None

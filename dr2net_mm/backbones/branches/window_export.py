@@ -69,7 +69,7 @@ class WindowGrid(NamedTuple):
     """
 
     windows: int
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides a method of tuple
     place_of_token: Tensor
     mask: Optional[Tensor]
 

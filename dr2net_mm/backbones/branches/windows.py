@@ -23,7 +23,7 @@ class WindowLayout(NamedTuple):
         padded: Whether there is padding at all.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides a method of tuple
     region: Tensor
     unmasked: int
     padded: bool

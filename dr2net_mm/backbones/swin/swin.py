@@ -17,9 +17,7 @@ from dr2net_mm.backbones.base.pretrained import (
 from dr2net_mm.backbones.branches import FeedForwardBranch, WindowAttentionBranch
 from dr2net_mm.reversible import Branch
 
-from .token_grid import TokenGridBackbone
-
-GridSize = Tuple[int, int]
+from .token_grid import GridSize, TokenGridBackbone
 
 
 @MODELS.register_module(force=True)

@@ -13,9 +13,7 @@ from dr2net_mm.backbones.branches import FeedForwardBranch, WindowAttentionBranc
 from dr2net_mm.reversible import Branch
 
 from .output_norm import remove_output_norms
-from .token_grid import TokenGridBackbone
-
-GridSize = Tuple[int, int, int]
+from .token_grid import GridSize, TokenGridBackbone
 
 
 @MODELS.register_module(force=True)

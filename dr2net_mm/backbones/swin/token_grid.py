@@ -31,6 +31,9 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
     #: Whether a stage's feature map is that of the merged patches.
     out_after_downsample = False
 
+    out_indices: Sequence[int]
+    frozen_stages: int
+
     @abstractmethod
     def _grid_stages(self) -> nn.ModuleList:
         """The parent's stages, each with ``blocks`` and a ``downsample`` or None."""
@@ -67,7 +70,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
         grid = tuple(-(-n // step) for n, step in zip(shape[2:], strides))
         return self.stage_costs(shape[0], grid, branch_bytes)
 
-    def _init_token_grid(self, dual_residual: dict) -> None:
+    def _init_token_grid(self, dual_residual: Optional[dict]) -> None:
         """Set up the dual-residual stages and freeze what is to be frozen.
 
         mmdet freezes when training begins. DistributedDataParallel, which wraps the
@@ -89,7 +92,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
             ValueError: If there are fewer stages.
         """
         check_frozen_stages(self.frozen_stages, len(self._grid_stages()), 'stages')
-        super()._freeze_stages()
+        super()._freeze_stages()  # type: ignore[misc]  # of the conventional class
 
     def _feature_maps(
         self, x: Tensor, frames: Optional[Sequence[int]] = None

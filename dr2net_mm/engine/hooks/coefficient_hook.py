@@ -1,7 +1,7 @@
 """Moves alpha and beta of the dual-residual backbones while they train."""
 
 import logging
-from typing import Iterator, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from mmengine.hooks import Hook
 from mmengine.hooks.hook import DATA_BATCH
@@ -14,7 +14,7 @@ from dr2net_mm.backbones.base.dual_residual import (
     DualResidualBackbone,
     dual_residual_backbones,
 )
-from dr2net_mm.engine.model_wrappers import unwrapped
+from dr2net_mm.engine.model_wrappers import averaged_models, unwrapped
 from dr2net_mm.reversible.schedule import CoefficientSchedule, check_count
 
 
@@ -96,14 +96,14 @@ class Dr2CoefficientHook(Hook):
         self.end_iter = end_iter
         self.interval = interval
         self.interval_by_epoch = interval_by_epoch
-        self.path = dict(
+        self.path: Dict[str, Any] = dict(
             start=start, end=end, order=order, policy=policy, monotone=monotone
         )
-        self.schedule: Optional[CoefficientSchedule] = None
         self._backbones: List[DualResidualBackbone] = []
         self._averaged: List[DualResidualBackbone] = []
-        # Report wrong arguments when the config is read, not when it trains.
-        self._make_schedule(iters_per_epoch=1)
+        # Report wrong arguments when the config is read, not when it trains. Training
+        # begins with the schedule of the run in its place.
+        self.schedule = self._make_schedule(iters_per_epoch=1)
 
     @property
     def needs_epochs(self) -> bool:
@@ -135,11 +135,12 @@ class Dr2CoefficientHook(Hook):
                 f'{max_iters} iterations and no epochs; give end_iter (1 to '
                 f'{max_iters}) and interval_by_epoch=False'
             )
-        schedule = self._make_schedule(iters_per_epoch)
+        per_epoch = iters_per_epoch or 1
+        schedule = self._make_schedule(per_epoch)
         if schedule.end_step > max_iters:
             if self.end_epoch is not None:
                 given = f'end_epoch={self.end_epoch}'
-                limit = f'{max_iters // iters_per_epoch} epochs'
+                limit = f'{max_iters // per_epoch} epochs'
             else:
                 given, limit = f'end_iter={self.end_iter}', f'{max_iters} iterations'
             raise ValueError(
@@ -200,7 +201,7 @@ class Dr2CoefficientHook(Hook):
         )
         self._averaged = [
             backbone
-            for copy in _averaged_models(runner)
+            for copy in averaged_models(runner)
             for backbone in dual_residual_backbones(copy).values()
         ]
 
@@ -237,8 +238,7 @@ class Dr2CoefficientHook(Hook):
         """
         self._check_overflow()
 
-    def _make_schedule(self, iters_per_epoch: Optional[int]) -> CoefficientSchedule:
-        end_step, interval = self.end_iter, self.interval
+    def _make_schedule(self, iters_per_epoch: int) -> CoefficientSchedule:
         # Checked as given, so that a message shows the user's own number.
         for name, value in (
             ('end_epoch', self.end_epoch),
@@ -247,10 +247,8 @@ class Dr2CoefficientHook(Hook):
         ):
             if value is not None:
                 check_count(name, value)
-        if self.end_epoch is not None:
-            end_step = self.end_epoch * iters_per_epoch
-        if self.interval_by_epoch:
-            interval = self.interval * iters_per_epoch
+        end_step = (self.end_epoch or 0) * iters_per_epoch + (self.end_iter or 0)
+        interval = self.interval * (iters_per_epoch if self.interval_by_epoch else 1)
         return CoefficientSchedule(end_step=end_step, interval=interval, **self.path)
 
     def _check_model(self, model: nn.Module) -> None:
@@ -295,11 +293,3 @@ class Dr2CoefficientHook(Hook):
     def _check_overflow(self) -> None:
         for backbone in self._backbones:
             backbone.check_overflow()
-
-
-def _averaged_models(runner: Runner) -> Iterator[nn.Module]:
-    """Yield the model copies of EMAHook and of hooks that follow its convention."""
-    for hook in runner.hooks:
-        averaged = getattr(hook, 'ema_model', None)
-        if isinstance(averaged, nn.Module):
-            yield averaged

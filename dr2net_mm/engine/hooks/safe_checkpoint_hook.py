@@ -44,6 +44,8 @@ class SafeCheckpointHook(CheckpointHook):
     Takes the arguments of ``CheckpointHook``.
     """
 
+    file_backend: Any
+
     def before_train(self, runner: Runner) -> None:
         """Take the file backend, and keep back what is removed through it."""
         super().before_train(runner)

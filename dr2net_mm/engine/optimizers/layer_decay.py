@@ -72,6 +72,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 'give one.'
             )
         self.layer_decay_rate = float(rate)
+        self.base_lr: float
 
     def add_params(
         self,

@@ -67,7 +67,7 @@ def _timm_layers(names: List[str], matcher: Callable, alone: bool) -> Dict[str, 
     from timm.models._manipulate import group_with_matcher
 
     objects = [(name, None) for name in (*names, *([] if alone else [_UNMATCHED]))]
-    layers = group_with_matcher(objects, matcher(coarse=False), reverse=True)
+    layers = group_with_matcher(iter(objects), matcher(coarse=False), reverse=True)
     if not alone:
         layers['(behind)'] = layers.pop(_UNMATCHED)
     return layers
@@ -88,7 +88,7 @@ def _numbered(names: Iterable[str]) -> Tuple[Dict[str, int], int]:
         stage, block = _place(name)
         if block is not None:
             layers[name] = first[stage] + block + 1
-        elif stage is not None:
+        elif stage >= 0:
             # A stage without blocks has a patch merging all the same.
             layers[name] = sum(depths[t] for t in depths if t <= stage)
         else:
@@ -96,8 +96,11 @@ def _numbered(names: Iterable[str]) -> Tuple[Dict[str, int], int]:
     return layers, last
 
 
-def _place(name: str) -> Tuple[Optional[int], Optional[int]]:
-    """Stage and block of a parameter; a patch merging has a stage only."""
+def _place(name: str) -> Tuple[int, Optional[int]]:
+    """Stage and block of a parameter; a patch merging has a stage only.
+
+    The stage is negative where the parameter belongs to none.
+    """
     found = _BLOCK_OF_STAGE.match(name)
     if found:
         return int(found.group(1)), int(found.group(2))
@@ -105,7 +108,7 @@ def _place(name: str) -> Tuple[Optional[int], Optional[int]]:
     if found:
         return int(found.group(1)), None
     found = _BLOCK.match(name)
-    return (0, int(found.group(1))) if found else (None, None)
+    return (0, int(found.group(1))) if found else (-1, None)
 
 
 def undecayed_names(backbone: nn.Module) -> Set[str]:

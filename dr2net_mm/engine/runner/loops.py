@@ -8,11 +8,11 @@ validation that came after the checkpoint.
 """
 
 from itertools import islice
-from typing import Any, Dict, Iterator, List, Union
+from typing import Any, Callable, Dict, Iterator, List, Tuple, Union
 
 from mmengine.dist import get_rank, get_world_size
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -26,26 +26,47 @@ DATA_INFO = 'resumable_loop/data'
 VALIDATED_INFO = 'resumable_loop/validated_iter'
 
 
-class _ResumableLoop:
+class _ResumableLoop(BaseLoop):
     """What the two loops share; comes before MMEngine's loop among the bases."""
+
+    #: Whether the loop counts epochs.
+    _counts_epochs: bool
+
+    # Of MMEngine's loops.
+    _iter: int
+    _max_iters: int
+    val_begin: int
+    val_interval: int
+    _decide_current_val_interval: Callable[[], None]
+
+    @property
+    def _progress(self) -> Tuple[int, int]:
+        """Epochs or iterations that are done, and those of the whole run."""
+        raise NotImplementedError
+
+    def _data_again(self, count: int) -> Iterator[Any]:
+        """Return the last ``count`` batches before the current iteration."""
+        raise NotImplementedError
 
     def __init__(
         self, runner: Runner, dataloader: Union[DataLoader, Dict], **kwargs: Any
     ) -> None:
         if isinstance(dataloader, dict):
             randomness = runner._randomness_cfg
-            dataloader = runner.build_dataloader(
+            loader = runner.build_dataloader(
                 dataloader,
                 seed=runner.seed,
                 diff_rank_seed=randomness.get('diff_rank_seed', False),
             )
-        self._batches = make_resumable(dataloader)
-        super().__init__(runner, dataloader, **kwargs)
+        else:
+            loader = dataloader
+        self._batches = make_resumable(loader)
+        super().__init__(runner, loader, **kwargs)
 
     def run_iter(self, *args: Any, **kwargs: Any) -> None:
         """Train on a batch, with the random numbers of this iteration and rank."""
         seed_random_numbers((self._seed, ITERATION, get_rank(), self._iter))
-        super().run_iter(*args, **kwargs)
+        super().run_iter(*args, **kwargs)  # type: ignore[misc]
 
     @property
     def _seed(self) -> int:
@@ -176,7 +197,7 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
     _counts_epochs = True
 
     @property
-    def _progress(self) -> tuple:
+    def _progress(self) -> Tuple[int, int]:
         return self._epoch, self._max_epochs
 
     def run(self) -> nn.Module:
@@ -213,7 +234,7 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
 
     def _data_again(self, count: int) -> Iterator[Any]:
         """The last ``count`` batches before the current iteration."""
-        sampler = getattr(self._batches.batch_sampler, 'sampler', None)
+        sampler: Any = getattr(self._batches.batch_sampler, 'sampler', None)
         current = getattr(sampler, 'epoch', None)
         while count > 0:
             epoch, index = divmod(self._iter - count, len(self.dataloader))
@@ -251,7 +272,7 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         self.dataloader_iterator = self._stream(0)
 
     @property
-    def _progress(self) -> tuple:
+    def _progress(self) -> Tuple[int, int]:
         return self._iter, self._max_iters
 
     def run(self) -> nn.Module:
@@ -279,7 +300,7 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         """Batches without end, after the first ``done``."""
         epoch = 0
         while True:
-            sampler = getattr(self._batches.batch_sampler, 'sampler', None)
+            sampler: Any = getattr(self._batches.batch_sampler, 'sampler', None)
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch)
             left = self._batches.open(self._seed, epoch, done)

@@ -47,6 +47,13 @@ class AnnotatedImage:
     boxes: list[Box] = field(default_factory=list)
 
 
+def _text(node: ElementTree.Element, path: str) -> str:
+    text = node.findtext(path)
+    if text is None:
+        raise ValueError(f'there is no <{path}>')
+    return text
+
+
 def read_voc_boxes(xml: bytes, source: str) -> tuple[tuple[int, int], list[Box]]:
     """Read image size and boxes of a Pascal VOC annotation; classes are dropped.
 
@@ -63,9 +70,9 @@ def read_voc_boxes(xml: bytes, source: str) -> tuple[tuple[int, int], list[Box]]
     sides = ('xmin', 'ymin', 'xmax', 'ymax')
     try:
         root = ElementTree.fromstring(xml)
-        size = (int(root.findtext('size/width')), int(root.findtext('size/height')))
+        size = (int(_text(root, 'size/width')), int(_text(root, 'size/height')))
         boxes = [
-            Box(*(float(node.findtext(side)) for side in sides))
+            Box(*(float(_text(node, side)) for side in sides))
             for node in root.iterfind('object/bndbox')
         ]
     except (ElementTree.ParseError, TypeError, ValueError) as error:
@@ -148,7 +155,9 @@ def write_coco_tiles(
             for x in tile_origins(width, tile):
                 area = Box(x, y, min(x + tile, width), min(y + tile, height))
                 file_name = f'{source.name}_{x}_{y}.png'
-                source.image.crop(tuple(area)).save(image_dir / file_name)
+                source.image.crop(
+                    (area.x_min, area.y_min, area.x_max, area.y_max)
+                ).save(image_dir / file_name)
                 _add_tile(coco, file_name, area, source.boxes, min_visible)
         progress(f'{source.name}: {len(coco["images"]) - before} tiles')
     with atomic_open(annotation_file, 'w', 'utf-8') as file:

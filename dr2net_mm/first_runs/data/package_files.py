@@ -147,7 +147,9 @@ def unpack_debian_package(
                     bare = name[:-3] if name.endswith('.gz') else name
                     if bare not in wanted or not member.isfile() or bare in unpacked:
                         continue
-                    data = archive.extractfile(member).read()
+                    content = archive.extractfile(member)
+                    assert content is not None, 'a regular file has content'
+                    data = content.read()
                     unpacked[bare] = folder / bare
                     unpacked[bare].write_bytes(
                         gzip.decompress(data) if name != bare else data

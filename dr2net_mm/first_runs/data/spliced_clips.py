@@ -156,10 +156,10 @@ def render(
     for piece in pieces:
         frames = films[piece.film].frames
         part = subset_range(len(frames), subset, options.validation_share)
-        rows, columns = frames.shape[1:3]
+        height, width = frames.shape[1:3]
         top, left, share = piece.view
-        rows = slice(round(top * rows), round((top + share) * rows))
-        columns = slice(round(left * columns), round((left + share) * columns))
+        rows = slice(round(top * height), round((top + share) * height))
+        columns = slice(round(left * width), round((left + share) * width))
         for number in back_and_forth(part, piece.offset, piece.length):
             picture = frames[number][rows, columns]
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

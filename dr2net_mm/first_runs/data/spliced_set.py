@@ -69,11 +69,12 @@ def write_spliced_set(
             progress()
         for index in range(options.clips[number] * len(labels)):
             rng = np.random.default_rng([options.seed, number, 1, index])
-            label = index % len(labels)
-            pieces = plan_clip(films, labels[label], options, rng)
-            path = out / 'clips' / f'{subset}_{labels[label]}_{index:04d}.mp4'
+            label_number = index % len(labels)
+            label = labels[label_number]
+            pieces = plan_clip(films, label, options, rng)
+            path = out / 'clips' / f'{subset}_{label}_{index:04d}.mp4'
             _write_checked(path, pieces, films, subset, options)
-            clips[subset].append(f'{path.name} {label}')
+            clips[subset].append(f'{path.name} {label_number}')
             progress()
     for subset in SUBSETS:
         _write_text(out / f'clips_{subset}.txt', '\n'.join(clips[subset]))

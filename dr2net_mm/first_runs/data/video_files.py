@@ -73,7 +73,7 @@ def write_video(path: Path, frames: np.ndarray, fps: float) -> None:
         DataFileError: if OpenCV cannot write videos here.
     """
     height, width = frames.shape[1:3]
-    code = cv2.VideoWriter_fourcc(*CODEC)
+    code = cv2.VideoWriter.fourcc(*CODEC)
     writer = cv2.VideoWriter(str(path), code, fps, (width, height))
     if not writer.isOpened():
         raise DataFileError(

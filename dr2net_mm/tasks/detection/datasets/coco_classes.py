@@ -31,7 +31,7 @@ def check_classes(content: dict, path: str, use: CocoUse) -> List[Finding]:
     found = [_check_doubled(content, labels)]
     if use.classes is not None:
         found += [
-            _check_missing(content, labels, use),
+            _check_missing(content, labels, use.classes, use.default_classes),
             _check_order(labels, use.classes),
             *_check_heads(len(use.classes), use),
         ]
@@ -65,19 +65,21 @@ def _check_doubled(content: dict, labels: Sequence[str]) -> str:
     )
 
 
-def _check_missing(content: dict, labels: Sequence[str], use: CocoUse) -> str:
-    missing = [name for name in use.classes if name not in labels]
+def _check_missing(
+    content: dict, labels: Sequence[str], classes: Sequence[str], default: bool
+) -> str:
+    missing = [name for name in classes if name not in labels]
     if not missing:
         return ''
     names = [category['name'] for category in content['categories']]
     alike = [n for n in names if n.strip().lower() == missing[0].strip().lower()]
-    if use.default_classes:
+    if default:
         origin = (
             f'the config sets no metainfo for this file, so mmdet takes the '
-            f'{len(use.classes)} names of its own data set'
+            f'{len(classes)} names of its own data set'
         )
     else:
-        origin = f'metainfo has {len(use.classes)} classes'
+        origin = f'metainfo has {len(classes)} classes'
     hint = f' (but {alike[0]!r}: upper case or spaces differ)' if alike else ''
     return (
         f'{origin}, of which {len(missing)}, such as {missing[0]!r}, are not among the '

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Iterable, List, NamedTuple, Sequence, Tuple, Union
 
 _MISSING = object()
 
@@ -17,13 +17,14 @@ class Finding(NamedTuple):
 class CocoUse(NamedTuple):
     """What a config does with a file.
 
-    ``classes`` are those of ``metainfo``, None if they are not to be compared.
+    ``classes`` are those of ``metainfo``, None if they are not to be compared; a str
+    stands for the mistake of giving one in place of a list.
     ``evaluated`` says that a ``CocoMetric`` takes its ground truth from the file, and
     ``needs_boxes`` that the pipeline loads boxes from it. ``num_classes`` holds
     (key, value) of the model's heads.
     """
 
-    classes: Optional[Tuple[str, ...]] = None
+    classes: Union[str, Tuple[str, ...], None] = None
     trained: bool = True
     evaluated: bool = False
     needs_boxes: bool = True

@@ -106,7 +106,7 @@ def _header(file: str) -> Optional[_Header]:
                 # Without the chunk in front, Pillow would decode to look behind.
                 tags = image.getexif() if 'exif' in image.info else {}
             elif image.format == 'TIFF':
-                tags = image.tag_v2
+                tags = image.tag_v2  # type: ignore[attr-defined]
                 bits = max(tags.get(_BITS, (8,)))
             else:
                 tags = image.getexif()

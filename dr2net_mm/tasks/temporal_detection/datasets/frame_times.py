@@ -28,6 +28,7 @@ def frame_times(results: Dict[str, Any]) -> Optional[np.ndarray]:
     """
     total = int(results['total_frames'])
     reader = results.get('video_reader')
+    spans: Optional[np.ndarray]
     if hasattr(reader, 'get_frame_timestamp'):
         spans = _decord_spans(reader)
     else:

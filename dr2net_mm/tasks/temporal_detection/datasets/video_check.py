@@ -64,6 +64,7 @@ _reader: Optional[Callable[[int], Tuple[str, str]]] = None
 
 
 def _read(index: int) -> Tuple[str, str]:
+    assert _reader is not None, 'read_all sets it before it starts processes'
     return _reader(index)
 
 

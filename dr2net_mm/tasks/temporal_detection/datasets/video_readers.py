@@ -66,9 +66,10 @@ class FramesInOrder:
                 )
             self._number += 1
             self._frame = None
-        if self._frame is None:
-            self._frame = self._capture.retrieve()[1]
-        return self._frame
+        frame = self._frame
+        if frame is None:
+            frame = self._frame = self._capture.retrieve()[1]
+        return frame
 
 
 def read_in_order(results: Dict[str, Any]) -> None:

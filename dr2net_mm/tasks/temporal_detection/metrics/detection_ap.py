@@ -66,8 +66,9 @@ def match_detections(
     truth = truth[truth[:, 0] < truth[:, 1]]
     if not len(usable) or not len(truth):
         return matched
-    iou = segment_iou(torch.from_numpy(segments[usable]), torch.from_numpy(truth))
-    iou = iou.numpy()
+    iou = segment_iou(
+        torch.from_numpy(segments[usable]), torch.from_numpy(truth)
+    ).numpy()
     free = np.ones((len(thresholds), len(truth)), dtype=bool)
     rows = np.arange(len(thresholds))
     # Most predictions overlap nothing enough at any threshold.

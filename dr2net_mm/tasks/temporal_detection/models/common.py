@@ -43,6 +43,23 @@ def stack_features(
     return inputs if isinstance(inputs, Tensor) else torch.stack(list(inputs))
 
 
+def checked_samples(
+    features: Tensor, data_samples: Optional[Sequence], mode: str
+) -> Sequence:
+    """Return the data samples, one for each video.
+
+    Raises:
+        ValueError: If there is not one data sample for each video.
+    """
+    samples = () if data_samples is None else data_samples
+    if len(samples) != len(features):
+        raise ValueError(
+            f'mode={mode!r} needs a data sample for each video, but there are '
+            f'{len(features)} videos and {len(samples)} data samples.'
+        )
+    return samples
+
+
 def ground_truth(
     data_samples: Sequence, num_classes: int, device: torch.device
 ) -> List[GroundTruth]:
@@ -227,10 +244,10 @@ def describe_proposals(
     Raises:
         KeyError: If the sample does not say what the video is or how long it is.
     """
-    seconds = segments.clamp(0, 1).double() * covered_seconds(metainfo)
+    seconds = (segments.clamp(0, 1).double() * covered_seconds(metainfo)).tolist()
     order = scores.argsort(descending=True, stable=True).tolist()
-    seconds, scores = seconds.tolist(), scores.tolist()
-    proposals = [{'score': scores[i], 'segment': seconds[i]} for i in order]
+    values = scores.tolist()
+    proposals = [{'score': values[i], 'segment': seconds[i]} for i in order]
     if labels is not None:
         for proposal, i in zip(proposals, order):
             proposal['label'] = labels[i]

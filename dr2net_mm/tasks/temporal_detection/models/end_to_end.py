@@ -10,6 +10,8 @@ from mmengine.registry import MODELS
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm, _InstanceNorm
 from torch import Tensor, nn
 
+from .common import checked_samples
+
 #: What localizers call the channels and the length of the features that they take:
 #: those of dr2net_mm, and those of mmaction.
 CHANNEL_NAMES = ('in_channels', 'feat_dim')
@@ -147,7 +149,7 @@ class EndToEndLocalizer(BaseModel):
         """Losses, predictions or raw outputs of the localizer.
 
         Args:
-            inputs: Normalised frames [B, 1, 3, T, H, W] or [B, 3, T, H, W].
+            inputs: Normalized frames [B, 1, 3, T, H, W] or [B, 3, T, H, W].
             data_samples: Samples of the videos, as the localizer wants them.
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
 
@@ -163,17 +165,21 @@ class EndToEndLocalizer(BaseModel):
             return self._predict(inputs, data_samples)
         features = self.extract_feat(inputs)
         if mode == 'loss':
-            check_samples(features, data_samples, mode)
+            data_samples = checked_samples(features, data_samples, mode)
         return self.localizer(list(features), data_samples, mode=mode)
 
     @torch.no_grad()
-    def _predict(self, inputs: Tensor, data_samples: Optional[Sequence]) -> List[dict]:
+    def _predict(
+        self,
+        inputs: Union[Tensor, Sequence[Tensor]],
+        data_samples: Optional[Sequence],
+    ) -> List[dict]:
         features = self.extract_feat(inputs)
-        check_samples(features, data_samples, 'predict')
+        samples = checked_samples(features, data_samples, 'predict')
         # One by one: mmaction's BMN answers for the first video of a batch only.
         return [
             result
-            for video, sample in zip(features, data_samples)
+            for video, sample in zip(features, samples)
             for result in self.localizer([video], [sample], mode='predict')
         ]
 
@@ -200,21 +206,23 @@ class EndToEndLocalizer(BaseModel):
     def _feature_map(self, outputs: Union[Tensor, Sequence[Tensor]]) -> Tensor:
         """The one feature map of the backbone, [B, C, T', H', W']."""
         name = type(self.backbone).__name__
-        if isinstance(outputs, (tuple, list)):
+        if not isinstance(outputs, Tensor):
             if len(outputs) != 1:
                 raise ValueError(
                     f'{name} returns {len(outputs)} feature maps; a localizer takes '
                     'one. Give the backbone one of its stages as out_indices, such '
                     'as out_indices=(3,).'
                 )
-            outputs = outputs[0]
-        if outputs.dim() != 5:
+            feature_map = outputs[0]
+        else:
+            feature_map = outputs
+        if feature_map.dim() != 5:
             raise ValueError(
-                f'{name} returns features of the shape {list(outputs.shape)}; '
+                f'{name} returns features of the shape {list(feature_map.shape)}; '
                 "a feature map [B, C, T', H', W'] is needed. A VisionTransformer "
                 'gives one with return_feat_map=True.'
             )
-        return outputs
+        return feature_map
 
     def _check_localizer(self) -> None:
         """Refuse a localizer that wants another length or another time axis."""
@@ -252,22 +260,6 @@ def first_number(module: nn.Module, names: Sequence[str]) -> Optional[int]:
         if isinstance(getattr(module, name, None), int):
             return getattr(module, name)
     return None
-
-
-def check_samples(
-    features: Tensor, data_samples: Optional[Sequence], mode: str
-) -> None:
-    """Refuse samples that do not fit the videos.
-
-    Raises:
-        ValueError: If there is not one data sample for each video.
-    """
-    count = 0 if data_samples is None else len(data_samples)
-    if count != len(features):
-        raise ValueError(
-            f'mode={mode!r} needs a data sample for each video, but there are '
-            f'{len(features)} videos and {count} data samples.'
-        )
 
 
 def check_equal_frames(_: nn.Module, arguments: Tuple) -> None:

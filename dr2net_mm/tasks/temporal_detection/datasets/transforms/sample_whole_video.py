@@ -172,6 +172,6 @@ def frames_per_second(results: Dict[str, Any]) -> Optional[float]:
     rate = results.get('avg_fps')
     if rate is None:
         rate = getattr(reader, 'fps', None)
-    if rate is None and hasattr(reader, 'streams'):
+    if rate is None and reader is not None and hasattr(reader, 'streams'):
         rate = reader.streams.video[0].average_rate
     return float(rate) if rate else None

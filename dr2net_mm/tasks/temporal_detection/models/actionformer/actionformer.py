@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..common import (
     LossNormalizer,
+    checked_samples,
     describe_proposals,
     ground_truth,
     sigmoid_focal_loss,
@@ -164,19 +165,19 @@ class ActionFormer(BaseModel):
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
 
         Raises:
-            ValueError: If a shape or the ground truth is wrong.
+            ValueError: If a shape or the ground truth is wrong, or there is not one
+                data sample for each video.
             RuntimeError: If there is no such mode.
         """
+        if mode not in ('loss', 'predict', 'tensor'):
+            raise RuntimeError(
+                f"mode is {mode!r}; it must be 'loss', 'predict' or 'tensor'."
+            )
         features = stack_features(inputs, self.in_channels, self.temporal_length)
         if mode == 'tensor':
             return self.head(self.pyramid(features))
-        if mode == 'loss':
-            return self.loss(features, data_samples)
-        if mode == 'predict':
-            return self.predict(features, data_samples)
-        raise RuntimeError(
-            f"mode is {mode!r}; it must be 'loss', 'predict' or 'tensor'."
-        )
+        samples = checked_samples(features, data_samples, mode)
+        return getattr(self, mode)(features, samples)
 
     def loss(self, features: Tensor, data_samples: Sequence) -> Dict[str, Tensor]:
         """Losses of a batch, finite also where no video has an action.

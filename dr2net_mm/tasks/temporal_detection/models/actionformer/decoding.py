@@ -46,9 +46,9 @@ class SegmentDecoder:
         max_num: int = 100,
         voting_threshold: Optional[float] = 0.7,
     ) -> None:
-        for name, value in (('pre_nms_top_k', pre_nms_top_k), ('max_num', max_num)):
-            if value < 1:
-                raise ValueError(f'{name} is {value}; it must be at least 1.')
+        for name, count in (('pre_nms_top_k', pre_nms_top_k), ('max_num', max_num)):
+            if count < 1:
+                raise ValueError(f'{name} is {count}; it must be at least 1.')
         for name, value in (
             ('score_threshold', score_threshold),
             ('min_score', min_score),

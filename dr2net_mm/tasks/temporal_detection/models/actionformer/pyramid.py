@@ -1,6 +1,6 @@
 """Pyramid of features over time, each level half as long as the one before."""
 
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -53,22 +53,24 @@ class TransformerPyramid(nn.Module):
                 'multiple of num_heads.'
             )
         convolutions, blocks, halvings = check_layers(layers, length)
-        windows = check_windows(windows, halvings + 1)
-        options = dict(dropout=dropout, drop_path=drop_path, layer_scale=layer_scale)
+        level_windows = check_windows(windows, halvings + 1)
+        options: Dict[str, Any] = dict(
+            dropout=dropout, drop_path=drop_path, layer_scale=layer_scale
+        )
         self.embedding = convolution_tower(in_channels, channels, convolutions)
         position = sinusoids(length, channels) if position_encoding else None
         self.register_buffer('position', position, persistent=False)
         self.stem = nn.Sequential(
             *(
-                TransformerBlock(channels, heads, windows[0], **options)
+                TransformerBlock(channels, heads, level_windows[0], **options)
                 for _ in range(blocks)
             )
         )
         self.halvings = nn.ModuleList(
             TransformerBlock(channels, heads, window, stride=2, **options)
-            for window in windows[1:]
+            for window in level_windows[1:]
         )
-        self.norms = nn.ModuleList(ChannelNorm(channels) for _ in windows)
+        self.norms = nn.ModuleList(ChannelNorm(channels) for _ in level_windows)
 
     def forward(self, x: Tensor) -> List[Tensor]:
         """Levels [B, C, ceil(T / 2^l)] of the features [B, in_channels, T]."""
@@ -127,7 +129,8 @@ def check_layers(layers: Tuple[int, int, int], length: int) -> Tuple[int, int, i
             f'temporal_length is {length}, which cannot be halved {layers[2]} times; '
             f'it must be at least {2 ** layers[2]}, or the last of layers smaller.'
         )
-    return tuple(layers)
+    convolutions, blocks, halvings = layers
+    return convolutions, blocks, halvings
 
 
 def check_windows(windows: Windows, levels: int) -> List[Optional[int]]:
@@ -137,17 +140,19 @@ def check_windows(windows: Windows, levels: int) -> List[Optional[int]]:
         ValueError: If there are as many windows as no pyramid has levels, or one is
             neither None nor odd.
     """
-    several = isinstance(windows, (list, tuple))
-    windows = list(windows) if several else [windows] * levels
-    if len(windows) != levels:
+    if windows is None or isinstance(windows, int):
+        found: List[Optional[int]] = [windows] * levels
+    else:
+        found = list(windows)
+    if len(found) != levels:
         raise ValueError(
-            f'there are {len(windows)} windows and {levels} levels; give one window, '
+            f'there are {len(found)} windows and {levels} levels; give one window, '
             'or one for each level.'
         )
-    for window in windows:
+    for window in found:
         if window is not None and (window < 3 or window % 2 == 0):
             raise ValueError(
                 f'window is {window}; it must be odd and at least 3, such as 19, or '
                 'None to attend to all positions.'
             )
-    return windows
+    return found

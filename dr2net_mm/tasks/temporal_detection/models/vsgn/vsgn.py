@@ -7,7 +7,13 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..common import GroundTruth, describe_proposals, ground_truth, stack_features
+from ..common import (
+    GroundTruth,
+    checked_samples,
+    describe_proposals,
+    ground_truth,
+    stack_features,
+)
 from .anchors import decode, pyramid_anchors
 from .boundary import BoundaryAdjustment, BoundaryScores
 from .criterion import VSGNCriterion, VSGNOutputs
@@ -138,8 +144,9 @@ class VSGN(BaseModel):
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
 
         Raises:
-            ValueError: The features have another shape.
-            RuntimeError: The mode is unknown, or needs samples and has none.
+            ValueError: If the features have another shape, or there is not one data
+                sample for each video.
+            RuntimeError: If there is no such mode.
         """
         if mode not in ('loss', 'predict', 'tensor'):
             raise RuntimeError(
@@ -148,13 +155,8 @@ class VSGN(BaseModel):
         features = stack_features(inputs, self.in_channels, self.temporal_length)
         if mode == 'tensor':
             return self._forward(features)
-        if data_samples is None or len(data_samples) != len(features):
-            count = None if data_samples is None else len(data_samples)
-            raise RuntimeError(
-                f'mode {mode!r} needs a data sample for each of the {len(features)} '
-                f'videos, but got {count}.'
-            )
-        return getattr(self, mode)(features, data_samples)
+        samples = checked_samples(features, data_samples, mode)
+        return getattr(self, mode)(features, samples)
 
     def loss(self, features: Tensor, data_samples: Sequence) -> Dict[str, Tensor]:
         """Losses of a batch.

@@ -209,9 +209,9 @@ def test_unknown_modes_and_missing_samples_are_refused(vsgn, batch):
     model = vsgn.build()
     with pytest.raises(RuntimeError, match="mode is 'train'"):
         model(features, samples, mode='train')
-    with pytest.raises(RuntimeError, match='each of the 2 videos, but got None'):
+    with pytest.raises(ValueError, match='2 videos and 0 data samples'):
         model(features, mode='loss')
-    with pytest.raises(RuntimeError, match='each of the 2 videos, but got 1'):
+    with pytest.raises(ValueError, match='2 videos and 1 data samples'):
         model(features, samples[:1], mode='predict')
 
 
