@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.backbones.base.outputs import output_list
+from dr2net_mm.reversible.base_stage import uncompiled
 from dr2net_mm.reversible.gradient_error import compare_gradients
 from dr2net_mm.reversible.probe import ReferenceStage, WatchedStage
 from dr2net_mm.reversible.replay import AutocastState, RngState, hooks_silenced
-from dr2net_mm.reversible.stage import uncompiled
 
 
 class Sample(NamedTuple):

@@ -1,14 +1,15 @@
 """Dual-residual stages as ordinary float operations, for export to other runtimes."""
 
 import contextlib
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Iterator, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from dr2net_mm.backbones import dual_residual_backbones
-from dr2net_mm.reversible import Branch, DualResidualStage, StageOutput
-from dr2net_mm.reversible.stage_output import Taps, check_taps
+from dr2net_mm.reversible import DualResidualStage, Stage, StageOutput
+from dr2net_mm.reversible.base_stage import StageCall
+from dr2net_mm.reversible.stage_output import check_taps
 from dr2net_mm.reversible.traced import run_traced
 
 
@@ -21,7 +22,7 @@ def float_stages(model: nn.Module) -> Iterator[None]:
         yield
 
 
-class FloatStage:
+class FloatStage(Stage):
     """A stage that stands in for a :class:`DualResidualStage` in evaluation mode.
 
     See :func:`dr2net_mm.reversible.traced.run_traced` for what it computes.
@@ -34,23 +35,20 @@ class FloatStage:
         self.name = stage.name
         self.options = stage.options
 
-    def __call__(
-        self,
-        x: Tensor,
-        branches: Sequence[Branch],
-        alpha: float,
-        beta: float,
-        stage_output: Optional[StageOutput] = None,
-        stored: Optional[Sequence[bool]] = None,
-        taps: Optional[Taps] = None,
-    ) -> Tuple[Tensor, ...]:
-        """Outputs of the stage; the arguments are those of the stage it stands in for.
+    def run(self, call: StageCall) -> Tuple[Tensor, ...]:
+        """Compute the outputs of one call.
 
         Raises:
             RuntimeError: If gradients are enabled.
         """
         if torch.is_grad_enabled():
             raise RuntimeError(f'{self.name} is for export, under torch.no_grad()')
-        stage_output = stage_output or StageOutput(self.options.fusion)
-        taps = check_taps(taps, len(branches), self.name)
-        return run_traced(self.options, x, branches, alpha, beta, stage_output, taps)
+        return run_traced(
+            self.options,
+            call.x,
+            call.branches,
+            call.alpha,
+            call.beta,
+            call.stage_output or StageOutput(self.options.fusion),
+            check_taps(call.taps, len(call.branches), self.name),
+        )

@@ -8,6 +8,7 @@ reference), :mod:`plan` (which steps are stored within a memory budget),
 same bits. :class:`DualResidualSequential` makes a module of modules, without a config.
 """
 
+from .base_stage import Stage, StageCall
 from .branch import (
     WHOLE,
     Branch,
@@ -32,7 +33,6 @@ from .schedule import CoefficientSchedule
 from .sequential import DualResidualSequential
 from .stage import DualResidualStage
 from .stage_output import OutputFunction, StageOutput, Taps
-from .stage_protocol import Stage
 
 __all__ = [
     'WHOLE',
@@ -51,6 +51,7 @@ __all__ = [
     'ReconstructionError',
     'ReversibleError',
     'Stage',
+    'StageCall',
     'StageCost',
     'StageOutput',
     'StepCost',

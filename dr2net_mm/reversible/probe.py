@@ -12,9 +12,9 @@ from typing import List, Optional, Sequence, Tuple
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
+from .base_stage import Stage, StageCall
 from .branch import Branch, Piece
 from .stage import DualResidualStage
-from .stage_output import StageOutput, Taps
 
 
 class _WrappedBranch(Branch):
@@ -81,7 +81,7 @@ class Witness(_WrappedBranch):
         return (squares / reference) ** 0.5 if reference else float('inf')
 
 
-class WatchedStage:
+class WatchedStage(Stage):
     """The reversible stage, which finds out how well its input is reconstructed.
 
     More precisely the input of its first branch that a gradient reaches, as that branch
@@ -96,26 +96,16 @@ class WatchedStage:
         self._stage = DualResidualStage(stage.name, stage.options)
         self._witness: Optional[Witness] = None
 
-    def __call__(
-        self,
-        x: Tensor,
-        branches: Sequence[Branch],
-        alpha: float,
-        beta: float,
-        stage_output: Optional[StageOutput] = None,
-        stored: Optional[Sequence[bool]] = None,
-        taps: Optional[Taps] = None,
-    ) -> Tuple[Tensor, ...]:
-        """Outputs of the stage."""
-        branches, stored = list(branches), list(stored or [False] * len(branches))
-        first = _first_reached(branches, x)
+    def run(self, call: StageCall) -> Tuple[Tensor, ...]:
+        """Compute the outputs of the stage, watching its first branch."""
+        branches = list(call.branches)
+        stored = list(call.stored or [False] * len(branches))
+        first = _first_reached(branches, call.x)
         if first is not None:
             self._witness = branches[first] = Witness(branches[first])
             # A branch whose activations are stored is not evaluated again.
             stored[first] = False
-        outputs: Tuple[Tensor, ...] = self._stage(
-            x, branches, alpha, beta, stage_output, stored, taps
-        )
+        outputs = self._stage.run(call._replace(branches=branches, stored=stored))
         if self._witness is not None:
             self._witness.forward_is_over = True
         return outputs
@@ -146,7 +136,7 @@ class _CheckpointedBranch(_WrappedBranch):
         return output
 
 
-class ReferenceStage:
+class ReferenceStage(Stage):
     """The same stage under ordinary autograd, with little memory.
 
     Each branch is checkpointed: its true input is kept and its activations are not.
@@ -162,19 +152,7 @@ class ReferenceStage:
         )
         self._stage = DualResidualStage(stage.name, options)
 
-    def __call__(
-        self,
-        x: Tensor,
-        branches: Sequence[Branch],
-        alpha: float,
-        beta: float,
-        stage_output: Optional[StageOutput] = None,
-        stored: Optional[Sequence[bool]] = None,
-        taps: Optional[Taps] = None,
-    ) -> Tuple[Tensor, ...]:
-        """Outputs of the stage."""
-        checkpointed = [_CheckpointedBranch(branch) for branch in branches]
-        outputs: Tuple[Tensor, ...] = self._stage(
-            x, checkpointed, alpha, beta, stage_output, taps=taps
-        )
-        return outputs
+    def run(self, call: StageCall) -> Tuple[Tensor, ...]:
+        """Compute the outputs of the stage, its branches checkpointed."""
+        checkpointed = [_CheckpointedBranch(branch) for branch in call.branches]
+        return self._stage.run(call._replace(branches=checkpointed, stored=None))

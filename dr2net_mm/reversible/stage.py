@@ -1,12 +1,12 @@
 """A stage of residual branches as a dual-residual network."""
 
-import functools
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
 from .arithmetic import Arithmetic, make_arithmetics
+from .base_stage import Stage, StageCall
 from .branch import Branch
 from .coefficients import check_coefficients
 from .ends import Enter, Leave, Tap
@@ -20,25 +20,7 @@ from .tape import StepRecord, Tape, TapOutputs
 from .traced import is_traced, run_traced
 
 
-def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, which torch.compile leaves as it is.
-
-    A compiled branch and its evaluation in the backward pass would round differently,
-    and coefficients that change would have it compiled again and again.
-    """
-    disabled: List[Callable[..., Any]] = []
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not disabled:
-            # Loads the compiler, as every optimizer does at its first step.
-            disabled.append(torch.compiler.disable(function))
-        return disabled[0](*args, **kwargs)
-
-    return call
-
-
-class DualResidualStage:
+class DualResidualStage(Stage):
     """Runs a sequence of residual branches F_1 … F_N with two streams.
 
         y_0 = β·x_0
@@ -60,52 +42,29 @@ class DualResidualStage:
         self.options = options
         self.monitor = StreamMonitor(name)
 
-    @uncompiled
-    def __call__(
-        self,
-        x: Tensor,
-        branches: Sequence[Branch],
-        alpha: float,
-        beta: float,
-        stage_output: Optional[StageOutput] = None,
-        stored: Optional[Sequence[bool]] = None,
-        taps: Optional[Taps] = None,
-    ) -> Tuple[Tensor, ...]:
-        """Outputs of the stage.
+    def run(self, call: StageCall) -> Tuple[Tensor, ...]:
+        """Compute the outputs of one call.
 
         Without gradients, in evaluation as in training mode, nothing is kept. While
         ``torch.jit.trace`` or ``torch.export`` record a graph, the stage runs in the
         ordinary operations of :mod:`dr2net_mm.reversible.traced`.
 
-        Args:
-            x: Input x_0, floating point, [..., C].
-            branches: The residual branches, in order.
-            alpha: Coefficient α in [0, 1].
-            beta: Coefficient β in [0, 1]; in exact arithmetic it is rounded to a
-                multiple of 2**-16.
-            stage_output: Fusion and what follows; by default the fusion of the options.
-            stored: For each branch, whether the reversible backward finds its
-                activations stored; by default none does. It changes memory and time
-                and nothing else.
-            taps: Outputs on the way: with ``{n: output}`` what ``output`` makes of x_n,
-                the stream behind branch n. The streams go on as if nothing had been
-                taken.
-
-        Returns:
-            The outputs of the taps in order of their branches, then those of
-            ``stage_output``; one tensor by default.
+        In exact arithmetic β is rounded to a multiple of 2**-16. ``stored`` changes
+        memory and time and nothing else. The streams go on behind a tap as if nothing
+        had been taken.
 
         Raises:
             ValueError: If a coefficient, the input's type, the number of branches or
                 a tap is not what it should be.
             FixedPointOverflowError: If a stream is not finite or out of range.
         """
-        alpha, beta = check_coefficients(alpha, beta)
+        x, branches = call.x, call.branches
+        alpha, beta = check_coefficients(call.alpha, call.beta)
         self.options.check_reversible(beta)
         if not x.is_floating_point():
             raise ValueError(f'{self.name}: x must be floating point, got {x.dtype}.')
-        stage_output = stage_output or StageOutput(self.options.fusion)
-        taps = check_taps(taps, len(branches), self.name)
+        stage_output = call.stage_output or StageOutput(self.options.fusion)
+        taps = check_taps(call.taps, len(branches), self.name)
         autocast = AutocastState(x.device)
         dtype = torch.promote_types(x.dtype, torch.float32)
         if is_traced():
@@ -130,7 +89,7 @@ class DualResidualStage:
                 )
         else:
             outputs = self._run_reversible(
-                x, branches, stage_output, arithmetics, taps, autocast, stored
+                x, branches, stage_output, arithmetics, taps, autocast, call.stored
             )
         self.monitor.finish()
         return outputs

@@ -79,6 +79,7 @@ def test_what_cannot_be_used_is_refused(modules, options, message):
     'kind', [DualResidualStage, WatchedStage, ReferenceStage, FloatStage, CostedStage]
 )
 def test_what_runs_in_place_of_a_stage_is_called_like_one(kind):
+    assert issubclass(kind, Stage)
     expected = inspect.signature(Stage.__call__).parameters
     found = inspect.signature(kind.__call__).parameters
     assert [(p.name, p.default) for p in found.values()] == [

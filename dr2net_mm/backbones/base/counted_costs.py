@@ -7,17 +7,18 @@ from typing import List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from dr2net_mm.reversible import Branch, DualResidualStage, StageOutput
+from dr2net_mm.reversible import Branch, DualResidualStage, Stage, StageOutput
+from dr2net_mm.reversible.base_stage import StageCall
 from dr2net_mm.reversible.plan import Plan, StageCost
 from dr2net_mm.reversible.replay import AutocastState
-from dr2net_mm.reversible.stage_output import Taps, check_taps
+from dr2net_mm.reversible.stage_output import check_taps
 
 from .dual_residual import DualResidualBackbone
 
 _STREAM_BYTES = 4
 
 
-class CostedStage:
+class CostedStage(Stage):
     """Stands in for a stage on the meta device, and finds what that would cost.
 
     Args:
@@ -35,20 +36,12 @@ class CostedStage:
         self.branch_bytes = branch_bytes
         self.cost: Optional[StageCost] = None
 
-    def __call__(
-        self,
-        x: Tensor,
-        branches: Sequence[Branch],
-        alpha: float,
-        beta: float,
-        stage_output: Optional[StageOutput] = None,
-        stored: Optional[Sequence[bool]] = None,
-        taps: Optional[Taps] = None,
-    ) -> Tuple[Tensor, ...]:
-        """Outputs of the right shapes; the arguments are those of the stage."""
-        stage_output = stage_output or StageOutput(self.options.fusion)
+    def run(self, call: StageCall) -> Tuple[Tensor, ...]:
+        """Return outputs of the right shapes, and note what the stage would cost."""
+        x, branches = call.x, call.branches
+        stage_output = call.stage_output or StageOutput(self.options.fusion)
         tapped: List[Tensor] = []
-        for tap in check_taps(taps, len(branches), self.name).values():
+        for tap in check_taps(call.taps, len(branches), self.name).values():
             tapped += tap(x.detach())
         saved = _SavedBytes()
         with saved:
