@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from dr2net_mm.cli.command import OneLineParser, run_command
+from dr2net_mm.cli.command import run_command, tool_parser
 from dr2net_mm.cli.output import format_table
 from dr2net_mm.first_runs.finished_training import Training, find_training
 
@@ -174,11 +174,8 @@ def summarize(options: Namespace) -> None:
 
 def main() -> None:
     """Run the tool."""
-    parser = OneLineParser(prog='first_run_summary.py', description=__doc__)
+    parser = tool_parser('first_run_summary.py', __doc__)
     parser.add_argument('work_dir', type=Path, help='where the training wrote')
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was'
-    )
     run_command(parser, summarize)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from dr2net_mm.cli.command import OneLineParser, run_command
+from dr2net_mm.cli.command import run_command, tool_parser
 from dr2net_mm.cli.output import format_table, write_json
 from dr2net_mm.first_runs.finished_training import (
     Training,
@@ -246,11 +246,8 @@ def summarize(options: Namespace) -> None:
 
 def main() -> None:
     """Run the tool."""
-    parser = OneLineParser(prog='video_first_run_summary.py', description=__doc__)
+    parser = tool_parser('video_first_run_summary.py', __doc__)
     parser.add_argument('work_dir', type=Path, help='where the trainings wrote')
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was'
-    )
     run_command(parser, summarize)
 
 

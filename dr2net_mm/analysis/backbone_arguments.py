@@ -11,19 +11,13 @@ from dr2net_mm.analysis.subjects.backbones import (
     with_frames,
 )
 from dr2net_mm.analysis.subjects.timm_models import fitted, is_timm, own_size
-from dr2net_mm.cli.command import OneLineParser, coefficient, positive_int
+from dr2net_mm.cli.command import OneLineParser, coefficient, positive_int, tool_parser
 from dr2net_mm.errors import UserError
 
 
 def backbone_parser(program: str, description: str, example: str) -> OneLineParser:
     """Parser with the arguments by which a backbone and its input are chosen."""
-    parser = OneLineParser(
-        prog=program,
-        description=description,
-        epilog=example,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = tool_parser(program, description, example)
     parser.add_argument(
         'config',
         nargs='?',
@@ -68,9 +62,6 @@ def backbone_parser(program: str, description: str, example: str) -> OneLinePars
         help='images or videos in the input (default: %(default)s)',
     )
     parser.add_argument('--json', metavar='FILE', help='write the results here')
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was raised'
-    )
     return parser
 
 

@@ -1,7 +1,7 @@
 """What the command lines of ``tools/model_converters/`` share."""
 
 import argparse
-from typing import Callable, Dict
+from typing import Callable, Dict, Iterable
 
 from torch import Tensor
 
@@ -15,14 +15,61 @@ from dr2net_mm.import_weights.vit_layout import PATCH_WEIGHT
 from dr2net_mm.version import __version__
 
 
+def add_run_arguments(parser: argparse.ArgumentParser, target: str) -> None:
+    """Add the arguments of a tool that exports the network of a training run.
+
+    Args:
+        parser: Parser of the tool.
+        target: Help of the file to write.
+    """
+    parser.add_argument('config', help='config of the run')
+    parser.add_argument('checkpoint', help='its checkpoint, or a published one')
+    parser.add_argument('target', help=target)
+
+
+def add_force_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that lets the tool replace a file."""
+    parser.add_argument(
+        '--force', action='store_true', help='replace the file if it exists'
+    )
+
+
 def add_file_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments for the checkpoint that is read and the one that is written."""
+    """Add the arguments for the checkpoint to read and the one to write."""
     parser.add_argument('source', help='checkpoint to convert (.pth, .safetensors)')
     parser.add_argument('target', help='checkpoint to write (.pth)')
 
 
+def add_direction_argument(
+    parser: argparse.ArgumentParser, original: str, coefficients: str
+) -> None:
+    """Add the option for the other direction, to the names of the original.
+
+    Args:
+        parser: Parser of the tool.
+        original: Whose names are written.
+        coefficients: (alpha, beta) that a dual-residual network must be at.
+    """
+    parser.add_argument(
+        '--to-original',
+        action='store_true',
+        help=f'the other direction: names of {original}. A dual-residual network must '
+        f'be at (alpha, beta) = {coefficients}',
+    )
+
+
+def add_backbone_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves everything but the backbone out."""
+    parser.add_argument(
+        '--backbone-only',
+        action='store_true',
+        help='names of the backbone alone, without "backbone." and without a '
+        'classifier',
+    )
+
+
 def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say what clips the converted backbone will see."""
+    """Add the arguments that say what clips the converted backbone will see."""
     parser.add_argument(
         '--img-size',
         type=int,
@@ -44,39 +91,38 @@ def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
         'fresh: fc_norm with weight 1 and bias 0. Default: as the checkpoint has it '
         'if it was mean-pooled, otherwise fresh',
     )
-    parser.add_argument(
-        '--backbone-only',
-        action='store_true',
-        help='names of the backbone alone, without "backbone." and without a '
-        'classifier',
-    )
+    add_backbone_argument(parser)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what a tool did, one note a line."""
+    for note in notes:
+        print(f'  {note}')
 
 
 def convert_file(
     program: str,
-    source: str,
-    target: str,
+    files: argparse.Namespace,
     convert: Callable[[Dict[str, Tensor]], Conversion],
-    key: str,
+    key: str = 'state_dict',
 ) -> None:
     """Convert a file, and print what was done and how to use the result.
 
     Args:
         program: Name of the tool.
-        source: Checkpoint to read.
-        target: Checkpoint to write.
+        files: Arguments of :func:`add_file_arguments`.
         convert: The conversion.
         key: What the weights stand under in the target.
 
     Raises:
         UserError: If the source cannot be read or converted.
     """
-    check_paths(source, target)
-    conversion = convert(read_weights(source))
+    target = files.target
+    check_paths(files.source, target)
+    conversion = convert(read_weights(files.source))
     meta = dict(converted_by=f'dr2net_mm {__version__} {program}')
     write_checkpoint(target, conversion.weights, key, meta)
-    for note in conversion.notes:
-        print(f'  {note}')
+    print_notes(conversion.notes)
     print(f'wrote {len(conversion.weights)} tensors to {target}')
     if conversion.backbone:
         print(usage(conversion, target))

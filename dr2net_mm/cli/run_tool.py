@@ -7,12 +7,13 @@ import pickle
 import re
 import sys
 import traceback
-from types import TracebackType
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, Optional
 
-from dr2net_mm.cli.bare_errors import explain
 from dr2net_mm.errors import DataFileError, StoppedBySignal, UserError
 from dr2net_mm.rank import launcher_rank
+
+from .bare_errors import explain
+from .requested_class import requested_class
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -34,26 +35,6 @@ _CONFIG_ERRORS = (
     TypeError,
     ValueError,
 )
-
-
-def _frames(error: BaseException) -> Iterator[dict]:
-    """Local variables of the registry frames that ``error`` passed, outermost first."""
-    trace: Optional[TracebackType] = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_name == 'build_from_cfg':
-            yield trace.tb_frame.f_locals
-        trace = trace.tb_next
-
-
-def _built_class(error: BaseException) -> Tuple[Optional[str], Optional[type]]:
-    """Name and class of the innermost object that a config was asking for."""
-    name, cls = None, None
-    for variables in _frames(error):
-        requested = variables.get('obj_type')
-        if requested is not None:
-            name = getattr(requested, '__name__', str(requested))
-            cls = variables.get('obj_cls')
-    return name, cls
 
 
 def _accepted_arguments(cls: Optional[type], message: str) -> str:
@@ -126,7 +107,7 @@ def describe(error: BaseException, started: bool = False) -> Optional[str]:
         )
     if started or not isinstance(error, _CONFIG_ERRORS):
         return None
-    name, cls = _built_class(error)
+    name, cls = requested_class(error)
     if isinstance(error, json.JSONDecodeError):
         return f'not a JSON file: {message}{f" (read by {name})" if name else ""}'
     missing = re.match(r'(\S+) is not in the (\S+) registry', message)

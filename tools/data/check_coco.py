@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Iterator
 
-from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
 from dr2net_mm.launch.coco_checks import (
@@ -95,14 +94,9 @@ def check(args) -> int:
     return errors
 
 
-def build_parser() -> ArgumentParser:
-    """Command line of the tool."""
-    parser = ArgumentParser(
-        prog='check_coco.py',
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+def build_parser() -> OneLineParser:
+    """Return the parser of the command line."""
+    parser = tool_parser('check_coco.py', __doc__, EXAMPLES)
     parser.add_argument('file', help='config (.py) or annotation file (.json)')
     parser.add_argument(
         '--sample',
@@ -139,9 +133,8 @@ def build_parser() -> ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns its exit code."""
-    args = build_parser().parse_args(argv)
     errors = []
-    status = run_tool('check_coco.py', lambda: errors.append(check(args)))
+    status = run_parsed(build_parser(), lambda args: errors.append(check(args)), argv)
     return status or (ERRORS if errors[0] else 0)
 
 

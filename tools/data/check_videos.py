@@ -9,11 +9,11 @@ data set itself leaves out and logs.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import Namespace
 from pathlib import Path
 
 from dr2net_mm.atomic_file import atomic_open
-from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
 from dr2net_mm.launch.config_checks import check_dataset_paths
@@ -53,14 +53,9 @@ def check(config: str, mode: str, workers: int, out: Path | None) -> int:
     return len(failed)
 
 
-def build_parser() -> ArgumentParser:
-    """Command line of the tool."""
-    parser = ArgumentParser(
-        prog='check_videos.py',
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+def build_parser() -> OneLineParser:
+    """Return the parser of the command line."""
+    parser = tool_parser('check_videos.py', __doc__, EXAMPLES)
     parser.add_argument('config', help='config of a run')
     parser.add_argument(
         '--mode', choices=MODES, default='train', help='data set (default: train)'
@@ -74,12 +69,12 @@ def build_parser() -> ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns its exit code."""
-    args = build_parser().parse_args(argv)
     failed = []
-    status = run_tool(
-        'check_videos.py',
-        lambda: failed.append(check(args.config, args.mode, args.workers, args.out)),
-    )
+
+    def body(args: Namespace) -> None:
+        failed.append(check(args.config, args.mode, args.workers, args.out))
+
+    status = run_parsed(build_parser(), body, argv)
     return status or (SOME_FAIL if failed[0] else 0)
 
 

@@ -14,12 +14,11 @@ import io
 import sys
 import tempfile
 import zipfile
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from PIL import Image
 
-from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.errors import DataFileError, UserError
 from dr2net_mm.first_runs.data.coco_tiles import (
     AnnotatedImage,
@@ -128,13 +127,9 @@ def check_replaceable(out: Path) -> None:
         )
 
 
-def build_parser() -> ArgumentParser:
-    """Command line of the tool."""
-    parser = ArgumentParser(
-        prog='deepforest_to_coco.py',
-        description=__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+def build_parser() -> OneLineParser:
+    """Return the parser of the command line."""
+    parser = tool_parser('deepforest_to_coco.py', __doc__)
     parser.add_argument(
         '--wheel', type=Path, help=f'the wheel of {REQUIREMENT}, if you have it'
     )
@@ -163,9 +158,8 @@ def make(out: Path, wheel: Path | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns its exit code."""
-    args = build_parser().parse_args(argv)
-    return run_tool(
-        'deepforest_to_coco.py', lambda: make(args.out.resolve(), args.wheel)
+    return run_parsed(
+        build_parser(), lambda args: make(args.out.resolve(), args.wheel), argv
     )
 
 

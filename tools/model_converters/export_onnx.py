@@ -36,19 +36,14 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Command line of the tool."""
+    """Return the parser of the command line."""
+    from dr2net_mm.cli.command import tool_parser
+    from dr2net_mm.cli.converter_arguments import add_force_argument, add_run_arguments
     from dr2net_mm.export.onnx_export import OPSET, TOLERANCE
     from dr2net_mm.export.onnx_file import PARTS
 
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', help='config of the run')
-    parser.add_argument('checkpoint', help='its checkpoint, or a published one')
-    parser.add_argument('target', help='file to write (.onnx)')
+    parser = tool_parser(PROGRAM, __doc__, EXAMPLES)
+    add_run_arguments(parser, 'file to write (.onnx)')
     parser.add_argument(
         '--shape',
         type=int,
@@ -76,21 +71,17 @@ def build_parser() -> argparse.ArgumentParser:
         help='most that an output may differ from that of torch, as a share of the '
         'largest one (default: %(default)s)',
     )
-    parser.add_argument(
-        '--force', action='store_true', help='replace the file if it exists'
-    )
+    add_force_argument(parser)
     return parser
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    """Run the tool; returns its exit code."""
-    from dr2net_mm.cli.run_tool import run_tool
+def export(args: argparse.Namespace) -> None:
+    """Write the graph, and print what was done."""
+    from dr2net_mm.cli.converter_arguments import print_notes
     from dr2net_mm.export.onnx_file import export_onnx_file
 
-    args = build_parser().parse_args(argv)
-
-    def export() -> None:
-        for note in export_onnx_file(
+    print_notes(
+        export_onnx_file(
             args.config,
             args.checkpoint,
             args.target,
@@ -99,10 +90,15 @@ def main(argv: Optional[List[str]] = None) -> int:
             args.opset,
             args.tolerance,
             args.force,
-        ):
-            print(f'  {note}')
+        )
+    )
 
-    return run_tool(PROGRAM, export)
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the tool; returns its exit code."""
+    from dr2net_mm.cli.command import run_parsed
+
+    return run_parsed(build_parser(), export, argv)
 
 
 if __name__ == '__main__':

@@ -33,16 +33,12 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Command line of the tool."""
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', help='config of the run')
-    parser.add_argument('checkpoint', help='its checkpoint, or a published one')
-    parser.add_argument('target', help='checkpoint to write (.pth)')
+    """Return the parser of the command line."""
+    from dr2net_mm.cli.command import tool_parser
+    from dr2net_mm.cli.converter_arguments import add_force_argument, add_run_arguments
+
+    parser = tool_parser(PROGRAM, __doc__, EXAMPLES)
+    add_run_arguments(parser, 'checkpoint to write (.pth)')
     parser.add_argument(
         '--config-target',
         help='config to write (default: the target with .py in place of .pth)',
@@ -53,29 +49,32 @@ def build_parser() -> argparse.ArgumentParser:
         help='export the backbone without the rest of the model: its names lose '
         '"backbone.", and the config holds model.backbone only',
     )
-    parser.add_argument('--force', action='store_true', help='replace files that exist')
+    add_force_argument(parser)
     return parser
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    """Run the tool; returns its exit code."""
-    from dr2net_mm.cli.run_tool import run_tool
+def export(args: argparse.Namespace) -> None:
+    """Write the checkpoint and the config, and print what was done."""
+    from dr2net_mm.cli.converter_arguments import print_notes
     from dr2net_mm.export.plain_file import export_plain_file
 
-    args = build_parser().parse_args(argv)
-
-    def export() -> None:
-        for note in export_plain_file(
+    print_notes(
+        export_plain_file(
             args.config,
             args.checkpoint,
             args.target,
             args.config_target,
             args.backbone_only,
             args.force,
-        ):
-            print(f'  {note}')
+        )
+    )
 
-    return run_tool(PROGRAM, export)
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the tool; returns its exit code."""
+    from dr2net_mm.cli.command import run_parsed
+
+    return run_parsed(build_parser(), export, argv)
 
 
 if __name__ == '__main__':

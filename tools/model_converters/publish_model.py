@@ -30,15 +30,12 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Command line of the tool."""
+    """Return the parser of the command line."""
     from dr2net_mm.checkpoints.publish import WEIGHTS
+    from dr2net_mm.cli.command import tool_parser
+    from dr2net_mm.cli.converter_arguments import add_force_argument
 
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(PROGRAM, __doc__, EXAMPLES)
     parser.add_argument('source', help='checkpoint that tools/train.py saved')
     parser.add_argument(
         'target', help='name to write; the hash is put in front of its ".pth"'
@@ -50,26 +47,25 @@ def build_parser() -> argparse.ArgumentParser:
         help='of a run with an EMAHook: the average, which is what its validation '
         'measured, or the last iteration (default: %(default)s)',
     )
-    parser.add_argument(
-        '--force', action='store_true', help='replace the file if it exists'
-    )
+    add_force_argument(parser)
     return parser
+
+
+def publish(args: argparse.Namespace) -> None:
+    """Write the checkpoint, and print what was done."""
+    from dr2net_mm.checkpoints.publish import publish_file
+    from dr2net_mm.cli.converter_arguments import print_notes
+
+    path, notes = publish_file(args.source, args.target, args.weights, args.force)
+    print_notes(notes)
+    print(f'wrote {path}')
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.checkpoints.publish import publish_file
-    from dr2net_mm.cli.run_tool import run_tool
+    from dr2net_mm.cli.command import run_parsed
 
-    args = build_parser().parse_args(argv)
-
-    def publish() -> None:
-        path, notes = publish_file(args.source, args.target, args.weights, args.force)
-        for note in notes:
-            print(f'  {note}')
-        print(f'wrote {path}')
-
-    return run_tool(PROGRAM, publish)
+    return run_parsed(build_parser(), publish, argv)
 
 
 if __name__ == '__main__':

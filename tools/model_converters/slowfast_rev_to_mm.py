@@ -33,46 +33,38 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Command line of the tool."""
-    from dr2net_mm.cli.converter_arguments import add_file_arguments
+    """Return the parser of the command line."""
+    from dr2net_mm.cli.command import tool_parser
+    from dr2net_mm.cli.converter_arguments import (
+        add_backbone_argument,
+        add_direction_argument,
+        add_file_arguments,
+    )
 
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(PROGRAM, __doc__, EXAMPLES)
     add_file_arguments(parser)
-    parser.add_argument(
-        '--backbone-only',
-        action='store_true',
-        help='names of the backbone alone, without "backbone." and a classifier',
-    )
-    parser.add_argument(
-        '--to-original',
-        action='store_true',
-        help="the other direction: SlowFast's names. A network must be at (alpha, "
-        'beta) = (0, 1)',
-    )
+    add_backbone_argument(parser)
+    add_direction_argument(parser, 'SlowFast', '(0, 1)')
     return parser
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Convert the file in the direction that was asked for."""
+    from dr2net_mm.cli.converter_arguments import convert_file
+    from dr2net_mm.import_weights import mm_to_slowfast_rev, slowfast_rev_to_mm
+
+    if args.to_original:
+        convert_file(PROGRAM, args, mm_to_slowfast_rev, 'model_state')
+    else:
+        forward = partial(slowfast_rev_to_mm, backbone_only=args.backbone_only)
+        convert_file(PROGRAM, args, forward)
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.cli.converter_arguments import convert_file
-    from dr2net_mm.cli.run_tool import run_tool
-    from dr2net_mm.import_weights import mm_to_slowfast_rev, slowfast_rev_to_mm
+    from dr2net_mm.cli.command import run_parsed
 
-    args = build_parser().parse_args(argv)
-    if args.to_original:
-        convert, key = mm_to_slowfast_rev, 'model_state'
-    else:
-        convert = partial(slowfast_rev_to_mm, backbone_only=args.backbone_only)
-        key = 'state_dict'
-    return run_tool(
-        PROGRAM,
-        lambda: convert_file(PROGRAM, args.source, args.target, convert, key),
-    )
+    return run_parsed(build_parser(), convert, argv)
 
 
 if __name__ == '__main__':

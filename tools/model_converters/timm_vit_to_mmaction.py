@@ -29,16 +29,12 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Command line of the tool."""
+    """Return the parser of the command line."""
+    from dr2net_mm.cli.command import tool_parser
     from dr2net_mm.cli.converter_arguments import add_clip_arguments, add_file_arguments
     from dr2net_mm.import_weights.timm_vit import POSITIONS
 
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tool_parser(PROGRAM, __doc__, EXAMPLES)
     add_file_arguments(parser)
     add_clip_arguments(parser)
     parser.add_argument(
@@ -58,14 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    """Run the tool; returns its exit code."""
+def convert(args: argparse.Namespace) -> None:
+    """Inflate the weights of the file."""
     from dr2net_mm.cli.converter_arguments import convert_file
-    from dr2net_mm.cli.run_tool import run_tool
     from dr2net_mm.import_weights import timm_vit_to_mmaction
 
-    args = build_parser().parse_args(argv)
-    convert = partial(
+    inflate = partial(
         timm_vit_to_mmaction,
         img_size=args.img_size,
         num_frames=args.num_frames,
@@ -74,10 +68,14 @@ def main(argv: Optional[List[str]] = None) -> int:
         final_norm=args.final_norm,
         backbone_only=args.backbone_only,
     )
-    return run_tool(
-        PROGRAM,
-        lambda: convert_file(PROGRAM, args.source, args.target, convert, 'state_dict'),
-    )
+    convert_file(PROGRAM, args, inflate)
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the tool; returns its exit code."""
+    from dr2net_mm.cli.command import run_parsed
+
+    return run_parsed(build_parser(), convert, argv)
 
 
 if __name__ == '__main__':

@@ -38,48 +38,44 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Command line of the tool."""
-    from dr2net_mm.cli.converter_arguments import add_clip_arguments, add_file_arguments
-
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Return the parser of the command line."""
+    from dr2net_mm.cli.command import tool_parser
+    from dr2net_mm.cli.converter_arguments import (
+        add_clip_arguments,
+        add_direction_argument,
+        add_file_arguments,
     )
+
+    parser = tool_parser(PROGRAM, __doc__, EXAMPLES)
     add_file_arguments(parser)
     add_clip_arguments(parser)
-    parser.add_argument(
-        '--to-original',
-        action='store_true',
-        help='the other direction: names of the original finetuning model. A '
-        'dual-residual network must be at (alpha, beta) = (1, 0)',
-    )
+    add_direction_argument(parser, 'the original finetuning model', '(1, 0)')
     return parser
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Convert the file in the direction that was asked for."""
+    from dr2net_mm.cli.converter_arguments import convert_file
+    from dr2net_mm.import_weights import mmaction_to_videomae, videomae_to_mmaction
+
+    if args.to_original:
+        convert_file(PROGRAM, args, mmaction_to_videomae, 'model')
+        return
+    forward = partial(
+        videomae_to_mmaction,
+        img_size=args.img_size,
+        num_frames=args.num_frames,
+        final_norm=args.final_norm,
+        backbone_only=args.backbone_only,
+    )
+    convert_file(PROGRAM, args, forward)
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.cli.converter_arguments import convert_file
-    from dr2net_mm.cli.run_tool import run_tool
-    from dr2net_mm.import_weights import mmaction_to_videomae, videomae_to_mmaction
+    from dr2net_mm.cli.command import run_parsed
 
-    args = build_parser().parse_args(argv)
-    if args.to_original:
-        convert, key = mmaction_to_videomae, 'model'
-    else:
-        key = 'state_dict'
-        convert = partial(
-            videomae_to_mmaction,
-            img_size=args.img_size,
-            num_frames=args.num_frames,
-            final_norm=args.final_norm,
-            backbone_only=args.backbone_only,
-        )
-    return run_tool(
-        PROGRAM,
-        lambda: convert_file(PROGRAM, args.source, args.target, convert, key),
-    )
+    return run_parsed(build_parser(), convert, argv)
 
 
 if __name__ == '__main__':

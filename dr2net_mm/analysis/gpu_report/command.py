@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from dr2net_mm.cli.command import OneLineParser, run_command
+from dr2net_mm.cli.command import OneLineParser, run_command, tool_parser
 from dr2net_mm.cli.output import write_json
 from dr2net_mm.errors import StoppedBySignal, UserError
 
@@ -59,13 +59,7 @@ class _Stop:
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(
-        prog='gpu_report.sh',
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = tool_parser('gpu_report.sh', DESCRIPTION, EPILOG)
     parser.add_argument(
         'steps', nargs='*', metavar='STEP', help='which steps (default: all)'
     )
@@ -93,9 +87,6 @@ def _parser() -> OneLineParser:
         default=8.0,
         metavar='M',
         help='longest time of a step (default: 8)',
-    )
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was raised'
     )
     return parser
 

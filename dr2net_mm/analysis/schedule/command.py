@@ -13,7 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import HOOKS, init_default_scope
 from mmengine.runner import Runner
 
-from dr2net_mm.cli.command import OneLineParser, positive_int, run_command
+from dr2net_mm.cli.command import OneLineParser, positive_int, run_command, tool_parser
 from dr2net_mm.config_file import load_config
 from dr2net_mm.engine.hooks import Dr2CoefficientHook
 from dr2net_mm.errors import UserError
@@ -175,17 +175,15 @@ def _command(options: argparse.Namespace) -> None:
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(
-        prog='plot_schedule.py',
-        description='Draw the coefficients alpha and beta over the training run '
+    parser = tool_parser(
+        'plot_schedule.py',
+        'Draw the coefficients alpha and beta over the training run '
         'of a config,\nand print the iterations at which they change.',
-        epilog='Example, for a run of 12 epochs on a data set that is not here:\n'
+        'Example, for a run of 12 epochs on a data set that is not here:\n'
         '  python tools/analysis/plot_schedule.py \\\n'
         '      configs/dino/dino-4scale_dr2-swin-t_8xb2-12e_coco.py \\\n'
         '      --iters-per-epoch 7330\n\n'
         'An epoch has ceil(images / (GPUs x batch size of one GPU)) iterations.',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument('config', help='a config that has a Dr2CoefficientHook')
     parser.add_argument(
@@ -208,9 +206,6 @@ def _parser() -> OneLineParser:
         action=DictAction,
         metavar='KEY=VALUE',
         help='override settings of the config, for example train_cfg.max_epochs=36',
-    )
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was raised'
     )
     return parser
 

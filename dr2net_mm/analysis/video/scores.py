@@ -15,7 +15,7 @@ import numpy as np
 from mmengine.config import Config
 
 from dr2net_mm.checkpoints.checkpoint_file import check_checkpoint_file
-from dr2net_mm.cli.command import OneLineParser, positive_int, run_command
+from dr2net_mm.cli.command import OneLineParser, positive_int, run_command, tool_parser
 from dr2net_mm.cli.output import check_output, write_json
 from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import DataFileError, UserError
@@ -178,18 +178,16 @@ def _command(options: argparse.Namespace) -> None:
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(
-        prog='video_scores.py',
-        description='Let a trained recogniser score whole videos, for\n'
+    parser = tool_parser(
+        'video_scores.py',
+        'Let a trained recogniser score whole videos, for\n'
         "dict(type='ANetDetectionMetric', classifier_scores=OUT).",
-        epilog='Example:\n'
+        'Example:\n'
         '  python tools/analysis/video_scores.py CONFIG CHECKPOINT \\\n'
         '      --annotations data/spliced_clips/annotations.json \\\n'
         '      --videos data/spliced_clips/videos \\\n'
         '      --classes data/spliced_clips/classes.txt --ignore background \\\n'
         '      --out scores.json',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument('config', help='config of a recogniser that reads videos')
     parser.add_argument('checkpoint', help='its weights')
@@ -216,8 +214,5 @@ def _parser() -> OneLineParser:
         default=8,
         metavar='N',
         help='clips of a video, whose scores are averaged (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was raised'
     )
     return parser

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dr2net_mm.cli.command import OneLineParser, positive_int, run_command
+from dr2net_mm.cli.command import OneLineParser, positive_int, run_command, tool_parser
 from dr2net_mm.cli.output import check_output
 from dr2net_mm.errors import DataFileError, UserError
 from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
@@ -245,15 +245,13 @@ def _command(options: argparse.Namespace) -> None:
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(
-        prog='plot_timeline.py',
-        description='Draw predicted against annotated segments of videos.',
-        epilog='Example:\n'
+    parser = tool_parser(
+        'plot_timeline.py',
+        'Draw predicted against annotated segments of videos.',
+        'Example:\n'
         '  python tools/analysis/plot_timeline.py work_dirs/video_first_run/'
         'results.json \\\n'
         '      data/spliced_clips/annotations.json --count 6',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument('results', help='JSON with predicted segments')
     parser.add_argument(
@@ -288,8 +286,5 @@ def _parser() -> OneLineParser:
         type=Path,
         metavar='PNG',
         help='picture to write (default: RESULTS.png beside the results)',
-    )
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was raised'
     )
     return parser
