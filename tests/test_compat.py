@@ -16,7 +16,12 @@ from mmengine.logging import HistoryBuffer, MessageHub
 import dr2net_mm
 from dr2net_mm import compat, version
 from dr2net_mm.checkpoints.pickle_allowlist import history_buffer_method
-from dr2net_mm.compat import numpy_names, versions
+from dr2net_mm.compat import (
+    importlib_metadata,
+    mmaction_drn,
+    numpy_names,
+    versions,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -202,15 +207,15 @@ def test_mmaction_models_are_importable_and_drn_says_why_it_is_not_there():
 def test_the_drn_cure_leaves_an_mmaction_that_has_it_alone(tmp_path, monkeypatch):
     package = tmp_path / 'mmaction'
     (package / 'models' / 'localizers' / 'drn').mkdir(parents=True)
-    monkeypatch.setattr(compat, 'module_folder', lambda name: package)
+    monkeypatch.setattr(mmaction_drn, 'module_folder', lambda name: package)
     monkeypatch.delitem(sys.modules, 'mmaction.models.localizers.drn', raising=False)
     assert not compat.provide_missing_drn()
 
 
 def test_importlib_metadata_is_provided_where_it_is_absent(monkeypatch):
     monkeypatch.delitem(sys.modules, 'importlib_metadata', raising=False)
-    monkeypatch.setattr(compat, 'find_spec', lambda name: None)
-    monkeypatch.setattr(compat, 'module_folder', lambda name: ROOT)
+    monkeypatch.setattr(importlib_metadata, 'find_spec', lambda name: None)
+    monkeypatch.setattr(importlib_metadata, 'module_folder', lambda name: ROOT)
     assert compat.provide_importlib_metadata()
     module = importlib.import_module('importlib_metadata')
     assert module.distribution('torch') and module.PackageNotFoundError
@@ -252,10 +257,10 @@ import pathlib, sys, torch, types
 package = types.ModuleType('dr2net_mm')  # Without its __init__, which cures.
 package.__path__ = [str(pathlib.Path(sys.argv[1]).parent.parent)]
 sys.modules['dr2net_mm'] = package
-from dr2net_mm import compat
+from dr2net_mm.compat import torchvision_operators as cure
 folder = pathlib.Path(sys.argv[2])
-compat.module_folder = lambda name: folder
-declare = compat.define_missing_torchvision_operators
+cure.module_folder = lambda name: folder
+declare = cure.define_missing_torchvision_operators
 assert not declare()
 (folder / '_C.so').write_bytes(b'not a library')
 assert declare()

@@ -55,8 +55,8 @@ def replayed(state: Optional[RngState]) -> Iterator[None]:
             yield
 
 
-def _autocast_of(device_type: str) -> Tuple[bool, torch.dtype]:
-    """Whether autocast is on for a device type, and its dtype.
+def autocast_of(device_type: str) -> Tuple[bool, torch.dtype]:
+    """Return whether autocast is on for a device type, and its dtype.
 
     torch 2.4 gave these queries a device argument; earlier ones have one function
     for CUDA and one for the CPU.
@@ -80,7 +80,7 @@ class AutocastState:
 
     def __init__(self, device: torch.device) -> None:
         kinds: List[str] = ['cpu'] + (['cuda'] if device.type == 'cuda' else [])
-        self.settings = [(kind, *_autocast_of(kind)) for kind in kinds]
+        self.settings = [(kind, *autocast_of(kind)) for kind in kinds]
 
     def enabled(self) -> bool:
         """Whether autocast is on for any of the devices."""

@@ -1,16 +1,19 @@
 """A detector and a dataset small enough to be trained in a test."""
 
-import importlib.util
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
-from types import ModuleType
-from typing import Callable, List
+from typing import Callable, List, Tuple
 
 import numpy as np
 import pytest
 
-TOOLS = Path(__file__).resolve().parent.parent.parent / 'tools'
+from tests.fixtures.scripts import TOOLS, load_script
+
+#: Arguments of a script -> its exit code and the calls of python in it.
+NotedScript = Callable[..., Tuple[int, List[str]]]
 
 CONFIG = """
 default_scope = 'mmdet'
@@ -96,15 +99,6 @@ work_dir = {work_dir!r}
 """
 
 
-def load_tool(name: str) -> ModuleType:
-    """Module of a script below tools/, imported by its path."""
-    path = TOOLS / name
-    spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', str(path))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class ToyRun:
     """Folder with two images, their annotations and a config that trains on them."""
 
@@ -160,7 +154,7 @@ _runs = iter(range(10**6))
 
 
 def _runner_of(script: str) -> Callable[..., int]:
-    module = load_tool(script)
+    module = load_script(script)
 
     def run(toy: ToyRun, *arguments: str) -> int:
         # MMEngine shares loggers and histories of runs with the same name.
@@ -213,3 +207,42 @@ def error_line(capfd: pytest.CaptureFixture) -> Callable[[], str]:
         return lines[0]
 
     return read
+
+
+@pytest.fixture
+def noted_script(
+    tmp_path: Path,
+) -> Callable[[str], Callable[..., Tuple[int, List[str]]]]:
+    """A shell script of tools/ in a folder of its own, with a python that only notes.
+
+    The script returns its exit code and the calls of python. A call whose arguments
+    contain ``fails`` fails.
+    """
+
+    def prepare(name: str) -> NotedScript:
+        tools = tmp_path / 'repository' / 'tools'
+        tools.mkdir(parents=True)
+        shutil.copy(TOOLS / name, tools)
+        (tools / 'setup_env.sh').write_text('')
+        python = tmp_path / 'bin' / 'python'
+        python.parent.mkdir()
+        python.write_text(
+            '#!/bin/sh\necho "python $*"\ncase "$*" in *fails*) exit 2;; esac\n'
+        )
+        python.chmod(0o755)
+
+        def call(*arguments: str) -> Tuple[int, List[str]]:
+            environment = dict(os.environ, PATH=f'{python.parent}:{os.environ["PATH"]}')
+            result = subprocess.run(
+                ['bash', str(tools / name), *arguments],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment,
+                timeout=60,
+            )
+            lines = result.stdout.splitlines()
+            return result.returncode, [x for x in lines if x.startswith('python')]
+
+        return call
+
+    return prepare

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from .conftest import load_tool
+from tests.fixtures.scripts import load_script
 
 
 @pytest.fixture(scope='module')
 def tool():
-    return load_tool('data/check_coco.py')
+    return load_script('data/check_coco.py')
 
 
 @pytest.fixture

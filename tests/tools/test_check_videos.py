@@ -1,12 +1,13 @@
 """Videos that a run would stumble over are found before it."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from tests.fixtures.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'data' / 'check_videos.py'
 CONFIG = """
@@ -32,10 +33,7 @@ NAMES = ('good', 'cut', 'short', 'fine')
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('check_videos', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import importlib.util
 import io
 import json
 import zipfile
@@ -8,6 +7,7 @@ import pytest
 from PIL import Image
 
 from dr2net_mm.first_runs.data import package_files
+from tests.fixtures.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'data' / 'deepforest_to_coco.py'
 XML = (
@@ -19,10 +19,7 @@ XML = (
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('deepforest_to_coco', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def png(side):

@@ -13,8 +13,7 @@ from dr2net_mm.launch.distributed import (
     init_gloo_without_accelerator,
     rendezvous_variables,
 )
-
-from .conftest import load_tool
+from tests.fixtures.scripts import load_script
 
 TOOLS = Path(__file__).resolve().parent.parent.parent / 'tools'
 
@@ -68,14 +67,14 @@ def test_bad_input_to_several_processes_is_still_one_line(toy_run):
     ],
 )
 def test_wrong_numbers_are_one_line(option, words, capsys):
-    launch = load_tool('launch_ranks.py')
+    launch = load_script('launch_ranks.py')
     assert launch.main([option, 'train.py']) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and words in lines[0]
 
 
 def test_more_processes_than_gpus_are_one_line(monkeypatch, capsys):
-    launch = load_tool('launch_ranks.py')
+    launch = load_script('launch_ranks.py')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     with socket.socket() as free:
@@ -88,7 +87,7 @@ def test_more_processes_than_gpus_are_one_line(monkeypatch, capsys):
 
 
 def test_a_port_that_is_taken_is_one_line(capsys):
-    launch = load_tool('launch_ranks.py')
+    launch = load_script('launch_ranks.py')
     with socket.socket() as other:
         other.bind(('', 0))
         other.listen()

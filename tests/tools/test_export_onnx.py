@@ -1,6 +1,5 @@
 """The tool that exports to ONNX, from config and checkpoint to a file."""
 
-import importlib.util
 import io
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 import dr2net_mm  # noqa: F401
+from tests.fixtures.scripts import load_script
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -53,10 +53,7 @@ model = dict(
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('export_onnx', str(SCRIPT))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def saved(config, checkpoint, pair=None):

@@ -1,10 +1,8 @@
 """From a training that ends at (1, 0) to a network that knows no dr2net_mm."""
 
-import importlib.util
 import io
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import load_checkpoint
 
-TOOLS = Path(__file__).parents[2] / 'tools'
+from tests.fixtures.scripts import load_script
 
 DETECTOR = """
 custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
@@ -75,14 +73,6 @@ for config, checkpoint, image, out in zip(*[iter(sys.argv[1:])] * 4):
     print(type(model.backbone).__module__)
 assert not any(name.startswith('dr2net_mm') for name in sys.modules)
 """
-
-
-def load_script(name):
-    path = TOOLS / name
-    spec = importlib.util.spec_from_file_location(f'script_{path.stem}', str(path))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def outputs_of(config, checkpoint, image):

@@ -1,11 +1,12 @@
 """From a VideoMAE pretraining checkpoint to a tested dual-residual recogniser."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from tests.fixtures.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVERTER = ROOT / 'tools/model_converters/videomae_to_mmaction.py'
@@ -105,9 +106,7 @@ def finetuning(toy_run):
 
 
 def convert(run):
-    spec = importlib.util.spec_from_file_location('converter', str(CONVERTER))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(CONVERTER)
     source = run.folder / 'checkpoint-2399.pth'
     return module.main([str(source), str(run.weights)])
 

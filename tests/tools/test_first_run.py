@@ -1,15 +1,12 @@
 """The command of the README, without its set-up and its training."""
 
-import importlib.util
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from dr2net_mm.errors import UserError
+from tests.fixtures.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,38 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope='module')
 def summary():
     path = ROOT / 'tools' / 'first_run_summary.py'
-    spec = importlib.util.spec_from_file_location('first_run_summary', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(path)
 
 
 @pytest.fixture()
-def first_run(tmp_path):
-    """tools/first_run.sh in a folder of its own, with a python that only notes."""
-    tools = tmp_path / 'repository' / 'tools'
-    tools.mkdir(parents=True)
-    shutil.copy(ROOT / 'tools' / 'first_run.sh', tools)
-    (tools / 'setup_env.sh').write_text('')
-    python = tmp_path / 'bin' / 'python'
-    python.parent.mkdir()
-    python.write_text(
-        '#!/bin/sh\necho "python $*"\ncase "$*" in *fails*) exit 2;; esac\n'
-    )
-    python.chmod(0o755)
-
-    def call(*arguments):
-        environment = dict(os.environ, PATH=f'{python.parent}:{os.environ["PATH"]}')
-        result = subprocess.run(
-            ['bash', str(tools / 'first_run.sh'), *arguments],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        lines = result.stdout.splitlines()
-        return result.returncode, [line for line in lines if line.startswith('python')]
-
-    return call
+def first_run(noted_script):
+    return noted_script('first_run.sh')
 
 
 def test_the_first_run_makes_data_trains_and_summarizes(first_run):

@@ -1,11 +1,12 @@
 """No tool runs code that a checkpoint names."""
 
-import importlib.util
 import io
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.fixtures.scripts import load_script
 
 CONVERTERS = Path(__file__).parents[2] / 'tools/model_converters'
 
@@ -87,9 +88,7 @@ def test_converters_refuse_it(
     if script == 'export_onnx.py':
         pytest.importorskip('onnxruntime')
     path = CONVERTERS / script
-    spec = importlib.util.spec_from_file_location(path.stem, str(path))
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script(path)
     names = dict(source=malicious, target=tmp_path / 'new', config=toy_run.config)
     before = {entry.name for entry in tmp_path.iterdir()}
     assert tool.main([argument.format(**names) for argument in arguments]) == 2

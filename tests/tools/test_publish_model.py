@@ -1,7 +1,6 @@
 """The tool that makes a checkpoint ready to be given to others."""
 
 import hashlib
-import importlib.util
 import io
 import pickle
 from pathlib import Path
@@ -12,15 +11,14 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import load_checkpoint, load_state_dict
 
+from tests.fixtures.scripts import load_script
+
 SCRIPT = Path(__file__).parents[2] / 'tools/model_converters/publish_model.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('publish_model', str(SCRIPT))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture(scope='module')
@@ -42,11 +40,7 @@ custom_hooks = [
 experiment_name = 'averaged_run'
 """
     )
-    spec = importlib.util.spec_from_file_location(
-        'train_tool', str(SCRIPT.parents[1] / 'train.py')
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(SCRIPT.parents[1] / 'train.py')
     assert module.main([str(toy.config)]) == 0
     return toy
 

@@ -1,20 +1,18 @@
 """The converter of Rev-ViT and Rev-MViT, from file to file."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.fixtures.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / 'tools/model_converters/slowfast_rev_to_mm.py'
 
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location('slowfast_rev_to_mm', str(SCRIPT))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def test_a_file_goes_to_slowfast_and_back(tmp_path, tool, rev, capsys):

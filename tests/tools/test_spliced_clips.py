@@ -1,4 +1,3 @@
-import importlib.util
 import io
 import json
 import tarfile
@@ -11,6 +10,7 @@ import pytest
 from dr2net_mm.errors import UserError
 from dr2net_mm.first_runs.data import package_files
 from dr2net_mm.first_runs.data.video_files import write_video
+from tests.fixtures.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'data' / 'spliced_clips.py'
 SMALL = ('--videos', '2', '1', '--clips', '1', '1')
@@ -18,10 +18,7 @@ SMALL = ('--videos', '2', '1', '--clips', '1', '1')
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('spliced_clips_tool', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """Annotations of THUMOS-14 become those of ActivityNet."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from mmengine.registry import DATASETS, init_default_scope
 
 from dr2net_mm.tasks.temporal_detection.datasets.thumos14 import CLASSES
+from tests.fixtures.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'data' / 'thumos14_to_anet.py'
 FPS = 10
@@ -17,10 +17,7 @@ FPS = 10
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('thumos14_to_anet', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

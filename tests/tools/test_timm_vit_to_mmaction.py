@@ -1,6 +1,5 @@
 """The converter of timm's image ViTs, from file to file."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -8,16 +7,14 @@ import torch
 
 # Before timm: cures an import that fails beside a CPU build of torch.
 import dr2net_mm  # noqa: F401
+from tests.fixtures.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / 'tools/model_converters/timm_vit_to_mmaction.py'
 
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location('timm_vit_to_mmaction', str(SCRIPT))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

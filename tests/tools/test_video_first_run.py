@@ -1,16 +1,14 @@
 """The video command of the README: its steps, and all of it on a very small scale."""
 
-import importlib.util
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 from dr2net_mm.errors import UserError
+from tests.fixtures.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'video_first_run'
@@ -20,38 +18,12 @@ RECOGNISER = CONFIGS / 'dr2-swin3d-nano_1xb8-6e_spliced-clips.py'
 
 def tool(*parts):
     path = ROOT.joinpath('tools', *parts)
-    spec = importlib.util.spec_from_file_location(f'video_run_{path.stem}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(path)
 
 
 @pytest.fixture()
-def video_first_run(tmp_path):
-    """tools/video_first_run.sh in a folder of its own; its python only notes."""
-    tools = tmp_path / 'repository' / 'tools'
-    tools.mkdir(parents=True)
-    shutil.copy(ROOT / 'tools' / 'video_first_run.sh', tools)
-    (tools / 'setup_env.sh').write_text('')
-    python = tmp_path / 'bin' / 'python'
-    python.parent.mkdir()
-    python.write_text(
-        '#!/bin/sh\necho "python $*"\ncase "$*" in *fails*) exit 2;; esac\n'
-    )
-    python.chmod(0o755)
-
-    def call(*arguments):
-        environment = dict(os.environ, PATH=f'{python.parent}:{os.environ["PATH"]}')
-        result = subprocess.run(
-            ['bash', str(tools / 'video_first_run.sh'), *arguments],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        lines = result.stdout.splitlines()
-        return result.returncode, [line for line in lines if line.startswith('python')]
-
-    return call
+def video_first_run(noted_script):
+    return noted_script('video_first_run.sh')
 
 
 def test_the_run_makes_videos_trains_twice_and_summarizes(video_first_run):

@@ -1,13 +1,14 @@
 """The converter of VideoMAE checkpoints, from file to file."""
 
 import argparse
-import importlib.util
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.runner.checkpoint import load_state_dict
+
+from tests.fixtures.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / 'tools/model_converters/videomae_to_mmaction.py'
 DIMS, CLASSES = 8, 3
@@ -57,10 +58,7 @@ def recognizer():
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location('videomae_to_mmaction', str(SCRIPT))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from dr2net_mm.analysis.memory.command import mode_backbone
 from dr2net_mm.analysis.memory.detector_memory import Row, detector_memory
 from dr2net_mm.analysis.memory.plan_report import budget_label
 from dr2net_mm.analysis.memory.step_memory import measure_step
+from dr2net_mm.analysis.precision import PRECISIONS
 from dr2net_mm.analysis.subjects.backbones import build_backbone
 from dr2net_mm.analysis.subjects.detectors import (
     build_detector,
@@ -21,8 +22,6 @@ from dr2net_mm.analysis.subjects.detectors import (
     random_samples,
 )
 from dr2net_mm.backbones.base.outputs import output_list
-
-PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 #: Name of a mode -> mode of the backbone and its dual-residual options.
 MODES: Dict[str, Any] = {
@@ -41,7 +40,7 @@ class Case(NamedTuple):
         mode: Mode of the backbone: 'conventional', 'checkpoint' or 'dr2'.
         dual_residual: Options of mode 'dr2'.
         encoder: Whether the detector's encoder is checkpointed.
-        precision: One of :data:`PRECISIONS`.
+        precision: One of :data:`~dr2net_mm.analysis.precision.PRECISIONS`.
     """
 
     name: str
@@ -78,7 +77,7 @@ def make_cases(
 
     Args:
         modes: Keys of :data:`MODES`.
-        precisions: Keys of :data:`PRECISIONS`.
+        precisions: Keys of :data:`~dr2net_mm.analysis.precision.PRECISIONS`.
         dual_residual: Options for every dual-residual mode.
         budgets: Values of `memory_budget` that 'dr2 exact' is also measured with.
         encoder: Whether to add, for 'checkpoint' and 'dr2 exact', the same with a

@@ -15,6 +15,7 @@ from dr2net_mm.analysis.backbone_arguments import (
     size_text,
 )
 from dr2net_mm.analysis.memory.plan_report import memory_budget
+from dr2net_mm.analysis.precision import PRECISIONS
 from dr2net_mm.analysis.subjects.backbones import depths_of, with_depths
 from dr2net_mm.analysis.subjects.detectors import config_detector
 from dr2net_mm.analysis.subjects.timm_models import fitted, is_timm
@@ -24,7 +25,6 @@ from dr2net_mm.errors import UserError
 
 from .cases import (
     MODES,
-    PRECISIONS,
     Bench,
     Case,
     Subject,

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from dr2net_mm.analysis.benchmark.cases import (
-    PRECISIONS,
     Bench,
     Subject,
     encoder_cases,
@@ -27,6 +26,7 @@ from dr2net_mm.analysis.benchmark.cases import (
 from dr2net_mm.analysis.benchmark.command import benchmark
 from dr2net_mm.analysis.memory.command import mode_backbone
 from dr2net_mm.analysis.memory.storage_meter import StorageMeter
+from dr2net_mm.analysis.precision import PRECISIONS
 from dr2net_mm.analysis.soak.command import main as soak_main
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,

@@ -8,6 +8,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
+from dr2net_mm.analysis.precision import AMP_DTYPES
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,
     reversible_backbone,
@@ -15,8 +16,6 @@ from dr2net_mm.analysis.subjects.backbones import (
 from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.reversible.errors import FixedPointOverflowError
 from dr2net_mm.reversible.gradient_error import GradientError, compare_gradients
-
-AMP_DTYPES = {'bf16': torch.bfloat16}
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from dr2net_mm.analysis.backbone_arguments import (
     chosen_input,
     size_text,
 )
+from dr2net_mm.analysis.precision import AMP_DTYPES
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,
     conventional_backbone,
@@ -37,8 +38,6 @@ from .step_memory import measure_step
 
 MODES = ('conventional', 'checkpoint', 'dr2')
 """The MM stack's own class, the same checkpointed block by block, and ours."""
-
-AMP_DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 def mode_backbone(

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dr2net_mm.reversible.replay import autocast_of
+
 from .backward_mode import BackwardMode, run_engine
 
 _TO_LOW_PRECISION = {
@@ -58,13 +60,6 @@ _TO_FLOAT32 = {
 }
 
 
-def _cpu_autocast() -> Tuple[bool, torch.dtype]:
-    """Whether the CPU's autocast is on, and its dtype."""
-    if hasattr(torch, 'get_autocast_dtype'):  # torch >= 2.4
-        return torch.is_autocast_enabled('cpu'), torch.get_autocast_dtype('cpu')
-    return torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()
-
-
 class CudaAutocast(BackwardMode):
     """Cast arguments as autocast does on a CUDA device.
 
@@ -89,8 +84,8 @@ class CudaAutocast(BackwardMode):
     def call(
         self, func: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]
     ) -> Any:
-        """The function of arguments that are cast where autocast would."""
-        enabled, dtype = _cpu_autocast()
+        """Call a function with its arguments cast where autocast would."""
+        enabled, dtype = autocast_of('cpu')
         if enabled:
             if func in _TO_LOW_PRECISION:
                 args, kwargs = self._cast((args, kwargs), torch.float32, dtype)

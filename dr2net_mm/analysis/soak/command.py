@@ -17,6 +17,7 @@ from dr2net_mm.analysis.backbone_arguments import (
 )
 from dr2net_mm.analysis.memory.command import mode_backbone
 from dr2net_mm.analysis.memory.plan_report import budget_label, memory_budget
+from dr2net_mm.analysis.precision import AMP_DTYPES
 from dr2net_mm.analysis.subjects.timm_models import fitted, is_timm
 from dr2net_mm.cli.command import positive_int, run_command
 from dr2net_mm.cli.output import check_output, write_json
@@ -26,7 +27,6 @@ from dr2net_mm.reversible.schedule import CoefficientSchedule
 from .record import ALLOWED_GROWTH, judge, overgrown, soak
 from .report import draw_soak, soak_report
 from .task import (
-    AMP_DTYPES,
     SoakTask,
     make_backbone_task,
     make_detector_task,

@@ -29,7 +29,6 @@ SIZE_STEP = 16
 
 SMALLEST = 2 * SIZE_STEP
 
-AMP_DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 #: Small, so that hundreds of steps on random targets do not diverge.
 LEARNING_RATE = 1e-5

@@ -1,6 +1,5 @@
 """The slurm scripts on a real slurm, on this machine."""
 
-import importlib.util
 import json
 import os
 import re
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from tests.fixtures.scripts import load_script
 
 HERE = Path(__file__).resolve().parent
 TOOLS = HERE.parents[2] / 'tools'
@@ -31,10 +32,7 @@ custom_hooks[1].update(end_iter=25)
 @pytest.fixture(scope='module')
 def module():
     """slurm_cluster.py, imported by its path."""
-    spec = importlib.util.spec_from_file_location('cluster', HERE / 'slurm_cluster.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(HERE / 'slurm_cluster.py')
 
 
 @pytest.fixture(scope='module')
