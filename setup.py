@@ -17,7 +17,7 @@ MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
 
 
 def requirements(table: Dict[str, Tuple[str, str]], *names: str) -> List[str]:
-    """Requirement strings of the named (default: all) entries of a version table."""
+    """Return requirement strings of the named (default: all) entries."""
     return [''.join(table[name]) for name in names or table]
 
 

@@ -9,7 +9,7 @@ _import_failures: Dict[str, str] = {}
 
 
 def module_folder(name: str) -> Optional[Path]:
-    """Folder of the package ``name``, found without importing it; None if absent."""
+    """Return the folder of a package without importing it; None if absent."""
     try:
         spec = find_spec(name)
     except (ImportError, ValueError):
@@ -20,7 +20,7 @@ def module_folder(name: str) -> Optional[Path]:
 
 
 def usable(name: str) -> bool:
-    """Whether an MM package ('mmdet', 'mmaction.models') can really be imported.
+    """Return whether an MM package ('mmdet', 'mmaction.models') can really be imported.
 
     An installed package may still refuse to be imported, e.g. mmdet beside MMCV 2.2;
     :func:`import_failures` then gives its reason.
@@ -37,5 +37,5 @@ def usable(name: str) -> bool:
 
 
 def import_failures() -> Dict[str, str]:
-    """What :func:`usable` could not import, and the error of each."""
+    """Return what :func:`usable` could not import, and the error of each."""
     return dict(_import_failures)

@@ -23,7 +23,7 @@ SHOWN_COEFFICIENTS = ((1.0, 0.1), (0.3, 0.7))
 
 
 def describe_log(log: list[dict]) -> str:
-    """Loss, coefficients and mAP at the beginning and end of a training."""
+    """Describe loss, coefficients and mAP at the start and end of a training."""
     said = []
     steps = [line for line in log if 'loss' in line]
     if steps:
@@ -49,7 +49,7 @@ def describe_log(log: list[dict]) -> str:
 
 
 def describe_memory(backbone: dict, image_size: tuple, batch: int) -> str:
-    """Table of one training step of the backbone in three modes."""
+    """Measure one training step of the backbone in three modes."""
     from dr2net_mm.analysis.memory.command import backbone_memory
 
     rows = backbone_memory(backbone, image_size, batch)
@@ -69,7 +69,7 @@ def describe_memory(backbone: dict, image_size: tuple, batch: int) -> str:
 
 
 def describe_gradient_error(backbone: dict, image_size: tuple) -> str:
-    """Table of the error of the reversible gradients, both arithmetics."""
+    """Measure the error of the reversible gradients, in both arithmetics."""
     from dr2net_mm.analysis.gradients.command import gradient_error_grid
 
     rows = [
@@ -119,7 +119,7 @@ def draw_detections(config: Config, checkpoint: Path, picture: Path) -> str:
 
 
 def typical_image(annotation_file: Path) -> tuple[str, list[tuple]]:
-    """File name and boxes of the image with the median number of objects."""
+    """Return file name and boxes of the image with the median object count."""
     coco = json.loads(annotation_file.read_text())
     boxes: dict[int, list[tuple]] = {image['id']: [] for image in coco['images']}
     for item in coco['annotations']:
@@ -132,7 +132,7 @@ def typical_image(annotation_file: Path) -> tuple[str, list[tuple]]:
 
 
 def describe_files(training: Training, picture: Path) -> str:
-    """Where things lie and what to type next."""
+    """Describe where things lie and what to type next."""
     config = training.config_file
     return f"""Files
   checkpoint  {training.checkpoint}

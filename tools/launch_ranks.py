@@ -12,7 +12,7 @@ from typing import List, Optional
 
 
 def wrong_arguments(argv: Optional[List[str]]) -> Optional[str]:
-    """What is wrong with the numbers of processes, machines and the port, or None."""
+    """Describe what is wrong with the numbers of processes, machines and port."""
     parser = argparse.ArgumentParser(add_help=False)
     names = ('nnodes', 'node_rank', 'master_port', 'nproc_per_node')
     for name, default in zip(names, (1, 0, 29500, 1)):
@@ -45,7 +45,7 @@ def wrong_arguments(argv: Optional[List[str]]) -> Optional[str]:
 
 
 def is_free(port: int) -> bool:
-    """Whether a port of this machine can be listened on."""
+    """Return whether a port of this machine can be listened on."""
     with socket.socket() as probe:
         # As torch does: a port whose connections are just being closed is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

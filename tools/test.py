@@ -21,7 +21,7 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Command line of the tool."""
+    """Return the parser of the command line."""
     from dr2net_mm.launch.launch import add_common_arguments
 
     parser = argparse.ArgumentParser(

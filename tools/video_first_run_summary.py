@@ -31,7 +31,7 @@ GUESSES = 10
 
 
 def describe_detector(log: list[dict]) -> str:
-    """Loss, coefficients and mAP of the detector's training."""
+    """Describe loss, coefficients and mAP of the detector's training."""
     steps = [line for line in log if 'loss' in line]
     said = [f'detector    loss {steps[0]["loss"]:.2f} -> {steps[-1]["loss"]:.2f}']
     scheduled = [line for line in steps if 'dr2/alpha' in line]
@@ -48,7 +48,7 @@ def describe_detector(log: list[dict]) -> str:
 
 
 def describe_recogniser(log: list[dict]) -> str:
-    """Loss and accuracy of the recogniser's training."""
+    """Describe loss and accuracy of the recognizer's training."""
     steps = [line for line in log if 'loss' in line]
     accuracy = [f'{value:.2f}' for _, value in values_over_training(log, 'acc/top1')]
     return (
@@ -58,7 +58,7 @@ def describe_recogniser(log: list[dict]) -> str:
 
 
 def annotated_lengths(annotations: str, subset: str) -> list[float]:
-    """Lengths in seconds of the annotated segments of a subset."""
+    """Return the lengths in seconds of the annotated segments of a subset."""
     from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
         load_annotations,
     )
@@ -72,7 +72,7 @@ def annotated_lengths(annotations: str, subset: str) -> list[float]:
 
 
 def guesses(results: list[dict], annotations: str) -> list[list[dict]]:
-    """Random proposals for the videos of some results, several times over."""
+    """Make random proposals for the videos of some results, several times."""
     from dr2net_mm.first_runs.chance_level import random_proposals
     from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
         load_annotations,
@@ -87,7 +87,7 @@ def guesses(results: list[dict], annotations: str) -> list[list[dict]]:
 def compare_with_chance(
     results: list[dict], untrained: list[dict], evaluator: dict, scores_file: Path
 ) -> str:
-    """Table of the detector, itself before training, and random segments.
+    """Compare the detector with itself before training and with chance.
 
     Args:
         results: Of the trained detector.
@@ -123,7 +123,7 @@ def compare_with_chance(
 
 
 def named_videos(scores: dict, annotations: str) -> str:
-    """How many videos get the right class from the recogniser."""
+    """Count the videos that get the right class from the recognizer."""
     from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
         load_annotations,
     )
@@ -137,7 +137,7 @@ def named_videos(scores: dict, annotations: str) -> str:
 
 
 def describe_memory(config: Config, config_file: Path) -> str:
-    """Table of one training step of the detector's backbone in three modes."""
+    """Measure one training step of the detector's backbone in three modes."""
     from dr2net_mm.analysis.memory.command import backbone_memory, memory_table
     from dr2net_mm.analysis.subjects.backbones import config_backbone
 
@@ -171,7 +171,7 @@ def draw(results_file: Path, annotations: str, picture: Path) -> int:
 
 
 def describe_files(work_dir: Path, detector: Training, annotations: str) -> str:
-    """Where things lie and what to type next."""
+    """Describe where things lie and what to type next."""
     return f"""Files
   checkpoint   {detector.checkpoint}
   predictions  {work_dir / 'results.json'}

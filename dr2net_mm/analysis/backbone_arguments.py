@@ -16,7 +16,7 @@ from dr2net_mm.errors import UserError
 
 
 def backbone_parser(program: str, description: str, example: str) -> OneLineParser:
-    """Parser with the arguments by which a backbone and its input are chosen."""
+    """Return the parser of a tool that takes a backbone and its input."""
     parser = tool_parser(program, description, example)
     parser.add_argument(
         'config',
@@ -70,7 +70,7 @@ def chosen_backbone(
     depths: Optional[Sequence[int]] = None,
     width: Optional[int] = None,
 ) -> Dict[str, Any]:
-    """Arguments of the backbone that the command line names.
+    """Return the arguments of the backbone that the command line names.
 
     Raises:
         UserError: unless exactly one of CONFIG and --backbone is given and usable.
@@ -94,7 +94,7 @@ def chosen_backbone(
 def chosen_input(
     options: argparse.Namespace, backbone: Dict[str, Any], default: int
 ) -> Tuple[Dict[str, Any], Tuple[int, ...]]:
-    """The backbone, made for the input that the command line gives, and its size.
+    """Return the backbone, made for the input of the command line, and its size.
 
     Args:
         options: The parsed command line.
@@ -131,6 +131,6 @@ def chosen_input(
 
 
 def size_text(size: Sequence[int]) -> str:
-    """A size of images or videos in words."""
+    """Format a size of images or videos in words."""
     text = f'{size[-2]}x{size[-1]}'
     return text if len(size) == 2 else f'{size[0]} frames of {text}'

@@ -22,7 +22,7 @@ _NESTED = ('state_dict', 'model', 'module', 'model_state', 'model_state_dict')
 
 
 def is_local(path: str) -> bool:
-    """Whether a path names a file of this machine rather than a URL or a scheme."""
+    """Return whether a path is a local file rather than a URL or a scheme."""
     return '://' not in path and not path.startswith('s3:')
 
 
@@ -63,7 +63,7 @@ def _damaged_entry(path: str) -> Optional[str]:
 
 
 def read_weights(path: str) -> Dict[str, Tensor]:
-    """Weights of a ``.pth``, ``.bin`` or ``.safetensors`` file.
+    """Read the weights of a ``.pth``, ``.bin`` or ``.safetensors`` file.
 
     Only tensors and plain values are unpickled. A nested state dict is found under
     ``state_dict``, ``model`` or ``module``.
@@ -95,7 +95,7 @@ def read_weights(path: str) -> Dict[str, Tensor]:
 
 
 def read_checkpoint(path: str) -> Dict[str, Any]:
-    """Everything in a checkpoint of an MMEngine run, with its weights on the CPU.
+    """Read everything in a checkpoint of an MMEngine run, weights on the CPU.
 
     Raises:
         UserError: If the file is missing, damaged, holds other objects, or has no
@@ -135,7 +135,7 @@ def write_checkpoint(
 
 
 def plain_values(value: Any) -> Any:
-    """Numbers and containers without numpy, which plain environments do not load."""
+    """Convert numbers and containers to plain Python ones, without numpy."""
     if isinstance(value, dict):
         return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -9,12 +9,12 @@ _KEY = re.compile(r'^(?P<backbone>.*?)\.?dual_residual\.(?P<name>alpha|beta)$')
 
 
 def is_coefficient(key: str) -> bool:
-    """Whether a name in a state dict is that of a coefficient."""
+    """Return whether a name in a state dict is that of a coefficient."""
     return _KEY.match(key) is not None
 
 
 def coefficients_of(state_dict: Mapping[str, Any]) -> Dict[str, Tuple[float, float]]:
-    """(alpha, beta) of each dual-residual backbone, by its name in the model.
+    """Return (alpha, beta) of each dual-residual backbone, by its name.
 
     Raises:
         UserError: If one of a pair is missing.

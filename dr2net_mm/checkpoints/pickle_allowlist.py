@@ -4,7 +4,7 @@ from typing import Any, Dict
 
 
 def history_buffer_method(owner: type, name: str) -> Any:
-    """Stand-in for ``getattr`` while a checkpoint is unpickled.
+    """Replace ``getattr`` while a checkpoint is unpickled.
 
     A pickled ``HistoryBuffer`` refers to its statistics methods through ``getattr``.
     Allowing the real one would let a crafted file reach any attribute.

@@ -44,7 +44,7 @@ class Published(NamedTuple):
 
 
 def published(checkpoint: Mapping[str, Any], weights: str = 'averaged') -> Published:
-    """The part of a checkpoint that a test, a finetuning or an export needs.
+    """Return the part of a checkpoint that a test, a finetuning or an export needs.
 
     MMEngine's ``EMAHook`` saves the averaged weights as ``state_dict``, and those of
     the last iteration as ``ema_state_dict``.
@@ -123,7 +123,7 @@ def publish_file(
 def _last_weights(
     averaged: Mapping[str, Tensor], kept: Mapping[str, Any]
 ) -> Mapping[str, Tensor]:
-    """The weights of the last iteration, in the order of the averaged ones.
+    """Return the weights of the last iteration, in the order of the averaged ones.
 
     Raises:
         UserError: If one is missing.
@@ -140,7 +140,7 @@ def _last_weights(
 
 
 def _compact(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Tensors without the rest of a larger storage that they are a part of."""
+    """Copy tensors that are a part of a larger storage out of it."""
     compact = OrderedDict()
     for name, value in state_dict.items():
         stored = value.untyped_storage().nbytes()
@@ -152,7 +152,7 @@ def _compact(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 def _with_metadata(
     state_dict: 'OrderedDict[str, Tensor]', like: Mapping[str, Tensor]
 ) -> 'OrderedDict[str, Tensor]':
-    """With the versions of the modules: layers convert old weights by them."""
+    """Add the versions of the modules, by which layers convert old weights."""
     if hasattr(like, '_metadata'):
         state_dict._metadata = like._metadata  # type: ignore[attr-defined]
     return state_dict

@@ -34,7 +34,7 @@ def load(
     map_location: Any = None,
     more_classes: Sequence[type] = (),
 ) -> Any:
-    """What ``torch.load`` gives, of files that run no code.
+    """Load a file as ``torch.load`` does, without running code from it.
 
     Args:
         source: Path, or open file.
@@ -60,7 +60,7 @@ def load_restricted(
     map_location: Any = None,
     more_classes: Sequence[type] = (),
 ) -> Any:
-    """:func:`load` for torch before 2.6.
+    """Implement :func:`load` for torch before 2.6.
 
     Its own ``weights_only`` cannot be told MMEngine's classes.
     """
@@ -77,7 +77,7 @@ def load_restricted(
 
 
 def name_refused(error: Exception, source: str) -> UnsafeCheckpointError:
-    """The error that names the file, what is refused in it, and the remedy."""
+    """Return the error that names the file, what is refused, and the remedy."""
     found = re.search(r'GLOBAL (\S+)', str(error))
     reason = found.group(1) if found else ' '.join(str(error).split())[:200]
     return UnsafeCheckpointError(
@@ -120,7 +120,7 @@ def _mmengine_entries() -> List[Any]:
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """MMEngine's loader of local files; the name is what it prints.
+    """Load a local file as MMEngine's loader, which prints this name.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -179,7 +179,7 @@ class _TorchThatRefuses(types.ModuleType):
 
 
 def _allowed_globals(more_classes: Sequence[type]) -> Dict[str, Any]:
-    """Functions and classes by the names that a pickle calls them by."""
+    """Return the functions and classes by the names that a pickle calls them by."""
     import _codecs
 
     from torch._weights_only_unpickler import _get_allowed_globals
@@ -194,7 +194,7 @@ def _allowed_globals(more_classes: Sequence[type]) -> Dict[str, Any]:
 
 
 def _restricted_unpickler(allowed: Dict[str, Any]) -> type:
-    """An unpickler that knows these functions and classes and no others."""
+    """Build an unpickler that knows these functions and classes and no others."""
     classes = tuple(value for value in allowed.values() if isinstance(value, type))
     plain = (collections.OrderedDict, *classes)
 

@@ -48,7 +48,7 @@ def _sharded_optimizers(runner: Runner) -> List[ZeroRedundancyOptimizer]:
 
 @contextlib.contextmanager
 def _consolidated(optimizers: List[ZeroRedundancyOptimizer]) -> Iterator[None]:
-    """Context in which rank 0 has the whole state and does not collect it again."""
+    """Let rank 0 reuse the whole state instead of collecting it again."""
     for optimizer in optimizers:
         optimizer.consolidate_state_dict()
         optimizer.consolidate_state_dict = lambda *_, **__: None

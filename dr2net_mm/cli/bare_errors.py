@@ -32,7 +32,7 @@ _KNOWN = (
 
 
 def explain(error: BaseException, message: str) -> Optional[str]:
-    """A line for an exception whose text says nothing, None for one that does.
+    """Explain an exception whose text says nothing; return None for others.
 
     It names what is wrong, as far as that is known, and the class, the function and
     the line of the frameworks in which it came up.
@@ -63,7 +63,7 @@ def explain(error: BaseException, message: str) -> Optional[str]:
 
 
 def place(error: BaseException) -> str:
-    """Class, function, file and line where an exception was raised."""
+    """Name the class, function, file and line where an exception was raised."""
     frames = list(traceback.walk_tb(error.__traceback__))
     if not frames:
         return 'at an unknown place'

@@ -38,7 +38,7 @@ def tool_parser(program: str, description: str, epilog: str = '') -> OneLinePars
 
 
 def coefficient(text: str) -> float:
-    """Type of an argument that holds alpha or beta."""
+    """Parse alpha or beta, a number in [0, 1]."""
     try:
         value = float(text)
     except ValueError:
@@ -49,14 +49,14 @@ def coefficient(text: str) -> float:
 
 
 def positive_int(text: str) -> int:
-    """Type of an argument that counts something."""
+    """Parse a whole number of at least 1."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text} is not a whole number of at least 1')
     return int(text)
 
 
 def chunk_size(text: str) -> Union[str, int]:
-    """Type of an argument for `chunk` of a dual-residual backbone."""
+    """Parse the option `chunk` of a dual-residual backbone."""
     if text == 'none':
         return sys.maxsize  # No stream has so many tokens.
     return text if text == 'auto' else positive_int(text)

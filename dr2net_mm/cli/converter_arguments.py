@@ -129,7 +129,7 @@ def convert_file(
 
 
 def usage(conversion: Conversion, target: str) -> str:
-    """The part of a config that loads converted weights."""
+    """Return the part of a config that loads converted weights."""
     arguments = dict(conversion.backbone)
     whole = PATCH_WEIGHT not in conversion.weights
     prefix = ", prefix='backbone.'" if whole else ''

@@ -29,7 +29,7 @@ def write_json(path: str, rows: Union[Dict[str, Any], List[Dict[str, Any]]]) -> 
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text: the first aligned left, the others right."""
+    """Format columns of text: the first aligned left, the others right."""
     lines = [list(header), *[list(row) for row in rows]]
     widths = [max(len(cell) for cell in column) for column in zip(*lines)]
     lines.insert(1, ['-' * width for width in widths])

@@ -38,7 +38,7 @@ _CONFIG_ERRORS = (
 
 
 def _accepted_arguments(cls: Optional[type], message: str) -> str:
-    """Hint for an unexpected keyword argument: the nearest, or all, accepted names."""
+    """Suggest the nearest accepted argument for an unexpected one, or list all."""
     import difflib
     import inspect
 
@@ -60,7 +60,7 @@ def _accepted_arguments(cls: Optional[type], message: str) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """Text of an error in one line, without the wall that a worker process adds."""
+    """Return an error's text in one line, without a worker's traceback."""
     # str(KeyError('x')) is the repr of its argument.
     args = error.args
     text = str(args[0]) if isinstance(error, KeyError) and args else str(error)
@@ -73,7 +73,7 @@ def _message(error: BaseException) -> str:
 
 
 def describe(error: BaseException, started: bool = False) -> Optional[str]:
-    """One line for an error that the user can mend, None for any other.
+    """Describe an error that the user can mend in one line; None for others.
 
     Args:
         error: what was raised.
@@ -124,7 +124,7 @@ def describe(error: BaseException, started: bool = False) -> Optional[str]:
 
 
 def _unknown_type(name: str, registry: str) -> str:
-    """Line for a ``type=`` that no registry knows."""
+    """Describe a ``type=`` that no registry knows."""
     from dr2net_mm.optional_imports import import_failures
 
     reasons = [

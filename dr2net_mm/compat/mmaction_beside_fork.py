@@ -19,7 +19,7 @@ class MmactionFinder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Any = None, target: Optional[ModuleType] = None
     ) -> Optional[ModuleSpec]:
-        """Spec of ``mmaction`` with a wrapped loader; None for every other module."""
+        """Return the spec of ``mmaction`` with a wrapped loader; None otherwise."""
         spec = PathFinder.find_spec(name, path) if name == 'mmaction' else None
         if spec is None or spec.loader is None:
             return None

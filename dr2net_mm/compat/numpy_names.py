@@ -8,7 +8,7 @@ from ..optional_imports import module_folder
 
 
 def in1d(first: Any, second: Any) -> np.ndarray:
-    """Whether each element of ``first``, flattened, is in ``second``; bool, [N]."""
+    """Return whether each element of ``first``, flattened, is in ``second``."""
     return np.isin(np.ravel(first), second)
 
 

@@ -21,7 +21,7 @@ IGNORE_VERSIONS_VARIABLE = 'DR2NET_IGNORE_VERSIONS'
 
 
 def installed_version(name: str, distribution: str) -> Optional[str]:
-    """Version of an importable package, None if it is absent or states none.
+    """Return the version of an importable package, None if it is absent or states none.
 
     Reads the package's own ``version.py`` first, because a clone on ``PYTHONPATH`` has
     no metadata; importing is avoided because mmdet refuses to be imported beside an
@@ -43,7 +43,7 @@ def installed_version(name: str, distribution: str) -> Optional[str]:
 
 
 def fork_installed() -> bool:
-    """Whether OneDL's fork of MMEngine is installed in place of OpenMMLab's."""
+    """Return whether OneDL's fork of MMEngine is installed in place of OpenMMLab's."""
     try:
         importlib.metadata.version(FORK_REQUIREMENTS['mmengine'][0])
     except importlib.metadata.PackageNotFoundError:
@@ -52,13 +52,13 @@ def fork_installed() -> bool:
 
 
 def expected_stack(fork: bool) -> Dict[str, Tuple[str, str]]:
-    """Importable name -> (distribution, range) of OneDL's or OpenMMLab's stack."""
+    """Return (distribution, range) by importable name, of the stack in use."""
     stack = {**CORE_REQUIREMENTS, **MM_REQUIREMENTS}
     return {**stack, **FORK_REQUIREMENTS} if fork else stack
 
 
 def version_problems() -> List[str]:
-    """One line for each package that is missing or outside the supported range."""
+    """Describe each package that is missing or outside the supported range."""
     from packaging.specifiers import SpecifierSet
 
     problems = []

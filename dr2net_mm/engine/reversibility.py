@@ -29,7 +29,7 @@ class Sample(NamedTuple):
     autocast: AutocastState
 
     def usable(self) -> bool:
-        """Whether there are gradients, and all are finite.
+        """Return whether there are gradients, and all are finite.
 
         They are not where the loss scale of mixed precision was too high, in an
         iteration whose step is skipped.
@@ -57,7 +57,7 @@ class SampleTaker:
         self._sample, self._active = None, True
 
     def taken(self) -> Optional[Sample]:
-        """The sample, if there is a usable one; nothing more is taken."""
+        """Return the sample, if there is a usable one, and stop taking more."""
         sample, self._sample, self._active = self._sample, None, False
         return sample if sample is not None and sample.usable() else None
 
@@ -125,7 +125,7 @@ def measure(backbone: DualResidualBackbone, sample: Sample) -> Reversibility:
 def _gradients(
     backbone: DualResidualBackbone, sample: Sample, rng: RngState
 ) -> List[Optional[Tensor]]:
-    """Gradients of the parameters, from the given state of the random generators."""
+    """Compute the parameters' gradients from a given random state."""
     with rng.replayed(), torch.enable_grad():
         with sample.autocast.replayed():
             outputs = output_list(backbone.forward(sample.inputs))

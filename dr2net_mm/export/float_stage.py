@@ -15,7 +15,7 @@ from dr2net_mm.reversible.traced import run_traced
 
 @contextlib.contextmanager
 def float_stages(model: nn.Module) -> Iterator[None]:
-    """Context in which the stages of a model's backbones are :class:`FloatStage`."""
+    """Replace the stages of a model's backbones by :class:`FloatStage`."""
     with contextlib.ExitStack() as stack:
         for backbone in dual_residual_backbones(model).values():
             stack.enter_context(backbone.replaced_stages(FloatStage))

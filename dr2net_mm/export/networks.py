@@ -14,7 +14,7 @@ from dr2net_mm.errors import UserError
 
 
 def filled(node: Mapping[str, Any], weights: Mapping[str, Tensor], place: str) -> Any:
-    """A network of a config in evaluation mode, with these weights and no others.
+    """Build a network in evaluation mode with exactly these weights.
 
     Args:
         node: Its config; the default scope is the current one.
@@ -49,7 +49,7 @@ def filled(node: Mapping[str, Any], weights: Mapping[str, Tensor], place: str) -
 def weights_below(
     weights: Mapping[str, Tensor], prefix: str
 ) -> 'OrderedDict[str, Tensor]':
-    """Weights whose names start with a prefix, without it."""
+    """Return the weights whose names start with a prefix, without it."""
     return OrderedDict(
         (name[len(prefix) :], value)
         for name, value in weights.items()
@@ -58,7 +58,7 @@ def weights_below(
 
 
 def example_input(backbone: nn.Module, batch: int = 1) -> Tensor:
-    """Random images [B, 3, H, W] or videos [B, 3, T, H, W] that a backbone takes."""
+    """Make random images [B, 3, H, W] or videos [B, 3, T, H, W] for a backbone."""
     if hasattr(backbone, 'pos_embed'):
         frames = backbone.pos_embed.shape[1]
         frames = frames // (backbone.grid_size[0] * backbone.grid_size[1])
@@ -77,7 +77,7 @@ def example_input(backbone: nn.Module, batch: int = 1) -> Tensor:
 
 
 def largest_difference(found: Any, expected: Any) -> float:
-    """Largest difference of outputs, as a share of the largest magnitude expected."""
+    """Return the largest difference of outputs over the largest magnitude."""
     worst = 0.0
     for a, b in zip(output_list(found), output_list(expected)):
         scale = float(b.abs().max()) or 1.0

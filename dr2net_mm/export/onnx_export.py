@@ -69,7 +69,7 @@ def export_onnx(
     tolerance: float = TOLERANCE,
     output_name: Optional[str] = None,
 ) -> Exported:
-    """The graph of a network, with its coefficients as constants.
+    """Export the graph of a network, with its coefficients as constants.
 
     The streams are float numbers in the graph, whatever ``arithmetic`` the network has:
     they differ from those of exact arithmetic by its rounding. The batch may have any
@@ -129,7 +129,7 @@ def _output_names(outputs: Sequence[Tensor], name: Optional[str]) -> List[str]:
 def _traced(
     network: nn.Module, example: Tensor, names: Sequence[str], opset: int
 ) -> bytes:
-    """The file of torch's exporter that every supported torch has."""
+    """Export with torch's exporter that every supported torch has."""
     options: Dict[str, Any] = {}
     # The other exporter, the default of newer ones, needs onnxscript and torch 2.5.
     if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
@@ -158,7 +158,7 @@ def _traced(
 
 
 def _with_properties(content: bytes, network: nn.Module) -> bytes:
-    """The file with who made it and of which coefficients, and found well-formed."""
+    """Add the author and the coefficients to the file, and check that it is valid."""
     import onnx
 
     model = onnx.load_from_string(content)
@@ -173,7 +173,7 @@ def _with_properties(content: bytes, network: nn.Module) -> bytes:
 def _compare(
     network: nn.Module, content: bytes, example: Tensor
 ) -> Tuple[float, float]:
-    """Largest differences from float arithmetic and from the network as it is."""
+    """Measure the differences from float arithmetic and from the network itself."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

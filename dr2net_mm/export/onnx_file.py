@@ -39,7 +39,7 @@ class ClipLogits(nn.Module):
         self.recognizer = recognizer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N, classes]."""
+        """Compute the logits [N, classes]."""
         features = self.recognizer.backbone(x)
         if self.recognizer.with_neck:
             features, _ = self.recognizer.neck(features)
@@ -113,7 +113,7 @@ def export_onnx_file(
 def _build(
     cfg: Config, weights: Mapping[str, Tensor], part: str
 ) -> Tuple[nn.Module, DualResidualBackbone]:
-    """The network to export, and the backbone in it.
+    """Build the network to export, and return it with its backbone.
 
     Raises:
         UserError: If the backbone is of another kind, or the weights do not fit.
@@ -134,7 +134,7 @@ def _build(
 
 
 def _example(backbone: Any, shape: Optional[Sequence[int]]) -> Tensor:
-    """An input of the wanted size.
+    """Make an input of the wanted size.
 
     Raises:
         UserError: If the size is needed and not given, or has another number of axes.
@@ -154,7 +154,7 @@ def _example(backbone: Any, shape: Optional[Sequence[int]]) -> Tensor:
 
 
 def _described(cfg: Config, example: Tensor, exported: Exported) -> List[str]:
-    """What goes in, what comes out, and how near it is."""
+    """Describe inputs, outputs and how near they are."""
     preprocessor: Dict[str, Any] = cfg.model.get('data_preprocessor') or {}
     sizes = ', '.join(str(length) for length in example.shape[1:])
     line = f'input: float32 [batch, {sizes}]'

@@ -67,7 +67,7 @@ def check_plain(coefficients: Mapping[str, Tuple[float, float]]) -> None:
 def export_plain(
     cfg: Config, checkpoint: Mapping[str, Any], backbone_only: bool = False
 ) -> PlainModel:
-    """Weights and config of the plain network.
+    """Convert weights and config to those of the plain network.
 
     Args:
         cfg: Config of the run.
@@ -141,7 +141,7 @@ def _compare(cfg: Config, weights: Mapping[str, Tensor]) -> List[Tuple[str, str]
 
 
 def _plain_weights(weights: Mapping[str, Tensor]) -> 'OrderedDict[str, Tensor]':
-    """Weights without coefficients, with the versions of the other modules."""
+    """Drop the coefficients from weights; keep the versions of modules."""
     kept = OrderedDict(
         (name, value) for name, value in weights.items() if not is_coefficient(name)
     )

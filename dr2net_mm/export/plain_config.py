@@ -54,7 +54,7 @@ def our_classes() -> Dict[str, type]:
 
 
 def dual_residual_configs(model: Mapping[str, Any]) -> Dict[str, dict]:
-    """Configs of dual-residual backbones within a model's, by their place in it."""
+    """Return the configs of dual-residual backbones by their place in a model."""
     classes = our_classes()
     return {
         place: node
@@ -66,7 +66,7 @@ def dual_residual_configs(model: Mapping[str, Any]) -> Dict[str, dict]:
 def plain_backbone(
     node: Mapping[str, Any], default_scope: Optional[str]
 ) -> Dict[str, Any]:
-    """Config of mmdet's or mmaction's backbone in place of a dual-residual one.
+    """Replace a dual-residual backbone by the library's own, in its config.
 
     Raises:
         UserError: If the streams are fused in another way than the pretrained
@@ -97,7 +97,7 @@ def plain_backbone(
 
 
 def plain_config(cfg: Config) -> PlainConfig:
-    """The config for mmdet or mmaction alone.
+    """Return the config for mmdet or mmaction alone.
 
     Raises:
         UserError: If there is no dual-residual backbone, or another part of the model
@@ -175,7 +175,7 @@ def _replace_imports(content: ConfigDict) -> List[str]:
 
 
 def _typed_nodes(node: Any, place: str) -> Iterator[Tuple[str, Any]]:
-    """Dictionaries that have a ``type``, outermost first, and their places."""
+    """Yield dictionaries with a ``type``, outermost first, and their places."""
     if isinstance(node, dict):
         if 'type' in node:
             yield place, node
@@ -205,7 +205,7 @@ def _is_ours(cls: type) -> bool:
 
 
 def _foreign_base(cls: type) -> type:
-    """The class of mmdet, mmaction or MMEngine that one of ours extends."""
+    """Return the class of mmdet, mmaction or MMEngine that one of ours extends."""
     return next(
         base
         for base in cls.__mro__
@@ -214,7 +214,7 @@ def _foreign_base(cls: type) -> type:
 
 
 def _stand_in(cls: type) -> Optional[type]:
-    """MMEngine's hook or loop that one of ours extends, and takes the arguments of."""
+    """Return MMEngine's hook or loop that one of ours extends, if it fits."""
     base = next(base for base in cls.__mro__ if not _is_ours(base))
     known = registry.HOOKS.module_dict, registry.LOOPS.module_dict
     named = any(entries.get(base.__name__) is base for entries in known)

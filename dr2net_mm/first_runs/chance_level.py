@@ -12,7 +12,7 @@ def random_proposals(
     lengths: Sequence[float],
     seed: int = 0,
 ) -> List[Dict[str, Any]]:
-    """Segments of plausible length at random places with random scores.
+    """Make segments of plausible length at random places with random scores.
 
     A guess that knows how many proposals are allowed and how long actions are, and
     nothing of the video.
@@ -54,7 +54,7 @@ def random_proposals(
 def evaluate(
     results: Sequence[Dict[str, Any]], evaluator: Dict[str, Any], **changes: Any
 ) -> Dict[str, float]:
-    """Metrics of results.
+    """Compute the metrics of results.
 
     Args:
         results: Outputs of a localizer.

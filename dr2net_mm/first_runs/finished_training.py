@@ -46,7 +46,7 @@ def find_training(work_dir: Path, remedy: str = 'run tools/first_run.sh') -> Tra
 def values_over_training(
     log: Sequence[Dict[str, float]], key: str
 ) -> List[Tuple[int, float]]:
-    """Iteration and value of every line of the log that has a key.
+    """Return the iteration and value of every line of the log that has a key.
 
     A validation is logged with the number of its epoch; it belongs to the iteration
     that was logged last before it.

@@ -33,7 +33,7 @@ class Conversion(NamedTuple):
 
 
 def some_of(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Name the first few, and count the others."""
     names = sorted(names)
     more = len(names) - _SHOWN
     shown = ', '.join(names[:_SHOWN])
@@ -43,7 +43,7 @@ def some_of(names: Iterable[str]) -> str:
 def drop(
     weights: Weights, prefixes: Tuple[str, ...], why: str, notes: List[str]
 ) -> Weights:
-    """Weights without those whose names start with a prefix; noted if there are any."""
+    """Drop weights whose names start with a prefix, and note it."""
     dropped = [name for name in weights if name.startswith(prefixes)]
     if dropped:
         notes.append(f'dropped {some_of(dropped)}: {why}')
@@ -51,7 +51,7 @@ def drop(
 
 
 def strip_prefix(weights: Weights, prefix: str) -> Weights:
-    """Weights with a prefix taken off every name, if every name has it."""
+    """Strip a prefix off the names of weights, if every name has it."""
     if weights and all(name.startswith(prefix) for name in weights):
         return {name[len(prefix) :]: value for name, value in weights.items()}
     return dict(weights)
@@ -147,7 +147,7 @@ def check_layout(
 
 
 def require(weights: Mapping[str, Tensor], name: str, dimensions: int) -> Tensor:
-    """The tensor of a name, which everything else is measured by.
+    """Return the tensor of a name, or raise if it is not as required.
 
     Raises:
         UserError: if it is missing or has another number of dimensions.
@@ -167,14 +167,14 @@ def require(weights: Mapping[str, Tensor], name: str, dimensions: int) -> Tensor
 
 
 def as_recognizer(backbone: Weights, head: Weights, backbone_only: bool) -> Weights:
-    """Names within a recognizer, or those of the backbone alone."""
+    """Rename weights for a recognizer, or for the backbone alone."""
     if backbone_only:
         return backbone
     return {**{f'backbone.{name}': value for name, value in backbone.items()}, **head}
 
 
 def fitting_backbone(layout: VitLayout, final_norm: str, **more: Any) -> Dict[str, Any]:
-    """Arguments of the ``VisionTransformer`` that converted weights fit."""
+    """Return the arguments of the ``VisionTransformer`` that converted weights fit."""
     arguments = {'type': 'VisionTransformer', **layout.arguments(), **more}
     if final_norm == NORM:
         arguments['use_mean_pooling'] = False

@@ -30,7 +30,7 @@ class RevLayout(NamedTuple):
 
 
 def layout_of(weights: Mapping[str, Tensor]) -> RevLayout:
-    """The network that backbone weights by our names belong to.
+    """Return the network that backbone weights by our names belong to.
 
     Raises:
         UserError: If the weights fit no such network.
@@ -128,7 +128,7 @@ def _transitions(weights: Mapping[str, Tensor]) -> Tuple[int, ...]:
 
 
 def _side(positions: Tensor) -> int:
-    """Positions along a side of a square grid.
+    """Return the positions along a side of a square grid.
 
     Raises:
         UserError: If they do not form a square.

@@ -113,7 +113,7 @@ def mm_to_slowfast_rev(weights: Mapping[str, Tensor]) -> Conversion:
 
 
 def _patch_axes(weights: Weights) -> int:
-    """4 for a network of images, 5 for one of videos.
+    """Return the axes of patches: 4 for images, 5 for videos.
 
     Raises:
         UserError: If there is no patch embedding, or one of another kind.
@@ -127,7 +127,7 @@ def _any(weights: Weights, prefix: str) -> bool:
 
 
 def _names(weights: Weights) -> List[Tuple[str, str]]:
-    """SlowFast's names and ours for this network."""
+    """Return SlowFast's names and ours for this network."""
     transitions = sum(name.endswith('.attn.pool_q.weight') for name in weights)
     pooled = any(name.endswith('.attn.pool_k.weight') for name in weights)
     if not pooled:
@@ -136,7 +136,7 @@ def _names(weights: Weights) -> List[Tuple[str, str]]:
 
 
 def _renamed(weights: Weights, names: List[Tuple[str, str]], forward: bool) -> Weights:
-    """Weights by their other names; those without one keep theirs."""
+    """Rename weights; those without another name keep theirs."""
     rules = []
     for theirs, ours in names:
         source, target = (theirs, ours) if forward else (ours, theirs)

@@ -114,7 +114,7 @@ def inflate(weight: Tensor, frames: int) -> Tensor:
 def spatial_positions(
     positions: Tensor, extra_tokens: int, side: int, notes: List[str]
 ) -> Tensor:
-    """Position embeddings of the patches, [1, side * side, C].
+    """Return the position embeddings of the patches, [1, side * side, C].
 
     Args:
         positions: timm's [1, N, C], with or without those of the extra tokens.

@@ -163,7 +163,7 @@ def _rename(name: str, back: bool = False) -> str:
 
 
 def _split_head(weights: Weights, old: str, new: str) -> Tuple[Weights, Weights]:
-    """Backbone and classifier, the latter by its new name."""
+    """Split weights into backbone and renamed classifier."""
     backbone = {name: v for name, v in weights.items() if not name.startswith(old)}
     head = {
         new + name[len(old) :]: v for name, v in weights.items() if name not in backbone
@@ -172,7 +172,7 @@ def _split_head(weights: Weights, old: str, new: str) -> Tuple[Weights, Weights]
 
 
 def _checked_head(head: Weights, layout: VitLayout) -> Weights:
-    """The classifier by mmaction's names, after a check of its names and shapes."""
+    """Rename the classifier to mmaction's names after checking its layout."""
     if head:
         weight = require(head, f'{_HEAD[1]}weight', 2)
         expected: Dict[str, Tuple[int, ...]] = {

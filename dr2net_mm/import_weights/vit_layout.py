@@ -39,7 +39,7 @@ class VitLayout(NamedTuple):
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor]) -> 'VitLayout':
-        """Layout of backbone weights by mmaction's names.
+        """Derive the layout from backbone weights by mmaction's names.
 
         Raises:
             UserError: if there are no blocks, or patches are not square.
@@ -73,7 +73,7 @@ class VitLayout(NamedTuple):
         )
 
     def positions(self, img_size: int, num_frames: int) -> Tuple[int, int]:
-        """Token grid of a clip: positions in time, and along a side of a frame.
+        """Return the token grid: positions in time, and along a side of a frame.
 
         Raises:
             UserError: if the clip does not hold one patch.
@@ -88,7 +88,7 @@ class VitLayout(NamedTuple):
         return times, side
 
     def shapes(self, positions: int, final_norm: str) -> Dict[str, Shape]:
-        """Shape of every tensor, ``pos_embed`` included.
+        """Return the shape of every tensor, ``pos_embed`` included.
 
         Args:
             positions: Number of tokens of a clip.
@@ -129,7 +129,7 @@ class VitLayout(NamedTuple):
         return shapes
 
     def arguments(self) -> Dict[str, Any]:
-        """Arguments of a ``VisionTransformer`` with these weights."""
+        """Return the arguments of a ``VisionTransformer`` with these weights."""
         ratio = self.hidden / self.embed_dims
         arguments: Dict[str, Any] = dict(
             patch_size=self.patch,
@@ -148,7 +148,7 @@ class VitLayout(NamedTuple):
 
 
 def sincos_positions(positions: int, embed_dims: int) -> Tensor:
-    r"""Sine and cosine position embedding [1, positions, embed_dims].
+    r"""Compute the sine and cosine table [1, positions, embed_dims].
 
     .. math::
         e_{p, 2i} = \sin(p / 10000^{2i / C}), \quad

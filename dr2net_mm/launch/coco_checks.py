@@ -81,7 +81,7 @@ def check_coco_datasets(cfg: Config, modes: Sequence[str]) -> None:
 
 
 def coco_files(cfg: Config, modes: Sequence[str]) -> List[CocoFile]:
-    """COCO-format files of a config, inside wrappers too, each use once."""
+    """Return the COCO-format files of a config, inside wrappers too, each use once."""
     found: Dict[tuple, CocoFile] = {}
     for mode in modes:
         loaders = cfg.get(f'{mode}_dataloader') or {}
@@ -107,7 +107,7 @@ def coco_files(cfg: Config, modes: Sequence[str]) -> List[CocoFile]:
 
 
 def _dataset_class(cfg: Config, name: Any) -> Any:
-    """Class of a data set whose annotations mmdet's ``CocoDataset`` reads itself."""
+    """Return the class of a data set that reads as mmdet's ``CocoDataset`` does."""
     scope = cfg.get('default_scope')
     if scope != 'mmdet' and not str(name).startswith('mmdet.'):
         return None
@@ -177,7 +177,7 @@ def _is(step: dict, name: str) -> bool:
 
 
 def _heads(node: Any, path: str) -> Iterator[Tuple[str, int]]:
-    """Keys and values of ``num_classes`` of the heads that tell classes apart."""
+    """Yield keys and values of ``num_classes`` of the classifying heads."""
     if isinstance(node, dict):
         for key, value in node.items():
             where = f'{path}.{key}'

@@ -55,7 +55,7 @@ def apply_options(cfg: Config, options: Dict[str, Any]) -> None:
 
 
 def datasets_in(dataset: Any) -> Iterator[dict]:
-    """The datasets inside wrappers such as RepeatDataset and ConcatDataset."""
+    """Return the datasets inside wrappers such as RepeatDataset and ConcatDataset."""
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
             yield from datasets_in(item)
@@ -66,7 +66,7 @@ def datasets_in(dataset: Any) -> Iterator[dict]:
 
 
 def is_remote(dataset: dict) -> bool:
-    """Whether files of a dataset are read through a backend other than local disk."""
+    """Return whether a dataset reads its files from another place than disk."""
     loaders = [dataset] + [
         step for step in dataset.get('pipeline') or [] if isinstance(step, dict)
     ]
@@ -90,7 +90,7 @@ def joined(root: str, path: str) -> str:
 
 
 def dataset_paths(cfg: Config, mode: str) -> List[Tuple[str, str, bool]]:
-    """Local files and folders that the ``train``, ``val`` or ``test`` data needs.
+    """Return the local paths that the ``train``, ``val`` or ``test`` data needs.
 
     Returns:
         Tuples of the config key, the path, and whether it must be a folder.

@@ -64,7 +64,7 @@ def _master_address(launcher: str) -> str:
 
 
 def rendezvous_variables(launcher: str) -> Dict[str, str]:
-    """Variables that ``torch.distributed`` reads, taken from the launcher's own.
+    """Derive the variables of ``torch.distributed`` from the launcher's own.
 
     Raises:
         UserError: if the launcher did not start this process.
@@ -88,7 +88,7 @@ def rendezvous_variables(launcher: str) -> Dict[str, str]:
 def init_gloo_without_accelerator(
     launcher: str, timeout: Optional[float] = None
 ) -> bool:
-    """Initialise a gloo process group if the launcher's processes have only CPUs.
+    """Initialize a gloo process group if the processes have only CPUs.
 
     Args:
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.

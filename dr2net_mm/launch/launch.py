@@ -38,7 +38,7 @@ LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that training and testing share, named as in MMDetection."""
+    """Add the options that training and testing share, named as in MMDetection."""
     parser.add_argument(
         '--work-dir',
         help='folder for logs, checkpoints and results (default: work_dir of the '
@@ -85,7 +85,7 @@ def parse(
 
 
 def base_config(args: argparse.Namespace) -> Config:
-    """Config file with the common command-line options applied and checked."""
+    """Read a config, apply the common command-line options, and check it."""
     cfg = load_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
@@ -105,7 +105,7 @@ def base_config(args: argparse.Namespace) -> Config:
 
 
 def training_config(args: argparse.Namespace) -> Config:
-    """The config of a training run, with everything checked that can be beforehand.
+    """Return the config of a training run, checked as far as possible.
 
     Raises:
         UserError: for a missing file, an unknown option or an unusable combination.
@@ -193,7 +193,7 @@ def _augment_at_test_time(cfg: Config) -> None:
 
 
 def testing_config(args: argparse.Namespace) -> Config:
-    """The config of a test run, checked like :func:`training_config`."""
+    """Return the config of a test run, checked like :func:`training_config`."""
     cfg = base_config(args)
     for key in ('test_cfg', 'test_dataloader', 'test_evaluator'):
         if cfg.get(key) is None:
@@ -236,7 +236,7 @@ class FirstIterationHook(Hook):
 def build_runner(
     cfg: Config, purpose: str, on_first_iteration: Callable[[], None]
 ) -> Runner:
-    """Runner for a checked config.
+    """Build the runner for a checked config.
 
     Args:
         cfg: of :func:`training_config` or :func:`testing_config`.

@@ -18,7 +18,7 @@ _REMEDY = (
 
 
 def _dual_residual_backbones(node: Any) -> Iterator[dict]:
-    """Configs of the dual-residual backbones below a node of a config."""
+    """Return the configs of the dual-residual backbones below a node of a config."""
     if isinstance(node, dict):
         if _is_dual_residual(_kind(node)):
             yield node
@@ -30,7 +30,7 @@ def _dual_residual_backbones(node: Any) -> Iterator[dict]:
 
 
 def _is_dual_residual(name: str) -> bool:
-    """Whether a name is registered for a class of dual-residual backbones."""
+    """Return whether a name is registered for a class of dual-residual backbones."""
     # Where a library is missing, building the model says so.
     with contextlib.suppress(ImportError):
         cls = registered_class(MODELS.module_dict.get(name))
@@ -39,7 +39,7 @@ def _is_dual_residual(name: str) -> bool:
 
 
 def _kind(node: Any) -> str:
-    """Class that a config names, without its scope."""
+    """Return the class that a config names, without its scope."""
     return str((node or {}).get('type', '')).split('.')[-1]
 
 
@@ -89,7 +89,7 @@ def check_parallel(cfg: Config, resumes: bool = False) -> None:
 
 
 def _zero_stage(strategy: dict) -> int:
-    """ZeRO stage of a DeepSpeed strategy; 0 of another one."""
+    """Return the ZeRO stage of a DeepSpeed strategy; 0 for another one."""
     if _kind(strategy) != 'DeepSpeedStrategy':
         return 0
     zero, config = strategy.get('zero_optimization'), strategy.get('config')

@@ -52,7 +52,7 @@ def changed_keys(before: str, now: Mapping[str, Any]) -> Changes:
 
 
 def describe_changes(changes: Changes) -> str:
-    """What to tell the user, an empty text if nothing has changed."""
+    """Describe the changes for the user; empty if nothing has changed."""
     parts = []
     if changes.ignored:
         parts.append(
@@ -68,7 +68,7 @@ def describe_changes(changes: Changes) -> str:
 
 
 def read_config_text(text: str) -> Dict[str, Any]:
-    """Values of a config text that are plain; others are left out.
+    """Read the plain values of a config text; leave others out.
 
     A checkpoint may come from anybody, so nothing of it is executed.
     """

@@ -130,7 +130,7 @@ class WorkDirLock:
         return self._moves()
 
     def _moves(self) -> bool:
-        """Whether the record is touched, by a clock that need not agree with ours."""
+        """Return whether the record is still touched, by a clock of its own."""
         before, end = self._stamp(), time.monotonic() + self.patience
         while time.monotonic() < end:
             time.sleep(min(self.heartbeat, self.patience) / 4)
@@ -167,7 +167,7 @@ class WorkDirLock:
 
 @contextlib.contextmanager
 def owned(work_dir: str) -> Iterator[None]:
-    """Context of a training run, whose rank 0 has the work dir for itself.
+    """Reserve the work dir for a training run, by its rank 0.
 
     Raises:
         UserError: If another run has it.
@@ -183,7 +183,7 @@ def owned(work_dir: str) -> Iterator[None]:
 
 
 def _start_of(pid: int) -> Optional[str]:
-    """When a process began, so that a number that is used again is not mistaken.
+    """Return when a process began, to recognize a number used again.
 
     None if there is no such process.
     """

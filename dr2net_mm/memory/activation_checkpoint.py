@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def _checkpointed(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """The forward of the class, its activations recomputed in the backward pass."""
+    """Run the forward of the class, recomputed in the backward pass."""
     # Taken from the class at each call: a copy of the module calls its own.
     forward = types.MethodType(type(self).forward, self)
     if not (self.training and torch.is_grad_enabled()):
@@ -63,13 +63,13 @@ def restore_modules(modules: Sequence[nn.Module]) -> None:
 
 
 def is_checkpointed(module: nn.Module) -> bool:
-    """Whether :func:`checkpoint_modules` has changed this very module."""
+    """Return whether :func:`checkpoint_modules` has changed this very module."""
     forward = vars(module).get('forward')
     return getattr(forward, '__func__', None) is _checkpointed
 
 
 def _places(model: nn.Module, name: str) -> List[Tuple[str, nn.Module]]:
-    """A module by its name, or the children of a container."""
+    """Return a module by its name, or the children of a container."""
     modules: Dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if not name or name not in modules:
         near = difflib.get_close_matches(name, modules, n=3, cutoff=0.5)

@@ -36,12 +36,12 @@ GROWTH_BITS = 6
 
 
 def slice_size(tensor: Tensor) -> int:
-    """Elements of a slice of a stream."""
+    """Return the elements of a slice of a stream."""
     return CPU_SLICE if tensor.device.type == 'cpu' else DEVICE_SLICE
 
 
 def slices(*tensors: Tensor) -> Iterator[Tuple[Tensor, ...]]:
-    """Flat slices of contiguous tensors of equal size, together."""
+    """Return the flat slices of contiguous tensors of equal size, together."""
     flat = [tensor.view(-1) for tensor in tensors]
     size = slice_size(flat[0])
     for start in range(0, flat[0].numel(), size):
@@ -67,15 +67,15 @@ class Arithmetic:
         self.branch_dtype = branch_dtype
 
     def enter(self, x0: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Streams (x_0, y_0) of an input, and its largest magnitude over the limit."""
+        """Return streams (x_0, y_0) and their largest magnitude over the limit."""
         raise NotImplementedError
 
     def view(self, x: Tensor, piece: Piece) -> Tensor:
-        """A piece of the stream x_{i-1} as a branch sees it."""
+        """Return a piece of the stream x_{i-1} as a branch sees it."""
         raise NotImplementedError
 
     def value(self, stream: Tensor) -> Tensor:
-        """The stream x_i or y_i as floating-point numbers (a copy)."""
+        """Return the stream x_i or y_i as floating-point numbers (a copy)."""
         raise NotImplementedError
 
     def add_(self, y: Tensor, piece: Piece, f: Tensor, x: Tensor) -> Optional[Tensor]:
@@ -99,11 +99,11 @@ class Arithmetic:
         raise NotImplementedError
 
     def output(self, stream: Tensor) -> Tensor:
-        """The stream x_i or y_i as the layers after the stage see it."""
+        """Return the stream x_i or y_i as the layers after the stage see it."""
         return self.value(stream).to(self.branch_dtype)
 
     def increment(self, f: Tensor, x: Tensor) -> Tensor:
-        """``F(x) + α·x`` as a new tensor.
+        """Compute ``F(x) + α·x`` as a new tensor.
 
         Multiplication and addition are separate operations: a fused one rounds
         differently at the end of a vector, and the result must not depend on how
@@ -114,7 +114,7 @@ class Arithmetic:
         return x.to(self.dtype).mul(self.alpha).add_(f)
 
     def stream_gradient_(self, gx: Tensor, gy: Optional[Tensor]) -> Tensor:
-        """Gradient that reaches x_{i-1} past the branch: ``α·g(x_i) + β·g(y_i)``.
+        """Compute ``α·g(x_i) + β·g(y_i)``, the gradient past the branch.
 
         Reuses the memory of ``gy`` where there is one.
         """
@@ -136,18 +136,18 @@ class FloatArithmetic(Arithmetic):
     """
 
     def enter(self, x0: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Streams (x_0, y_0) of an input, and its largest magnitude over the limit."""
+        """Return streams (x_0, y_0) and their largest magnitude over the limit."""
         x = x0.detach().to(self.dtype, copy=True, memory_format=torch.contiguous_format)
         # Only infinity is out of range.
         largest = magnitude(x) / torch.finfo(self.dtype).max
         return x, x * self.beta, largest
 
     def view(self, x: Tensor, piece: Piece) -> Tensor:
-        """A piece of the stream x_{i-1} as a branch sees it (a copy)."""
+        """Return a piece of the stream x_{i-1} as a branch sees it (a copy)."""
         return piece.read(x).to(self.branch_dtype, copy=True)
 
     def value(self, stream: Tensor) -> Tensor:
-        """The stream x_i or y_i in full precision (a copy)."""
+        """Return the stream x_i or y_i in full precision (a copy)."""
         return stream.clone()
 
     def add_(self, y: Tensor, piece: Piece, f: Tensor, x: Tensor) -> Optional[Tensor]:
@@ -160,11 +160,11 @@ class FloatArithmetic(Arithmetic):
         piece.add_(x, self.increment(f, x_before).neg_())
 
     def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Optional[Tensor]]:
-        """``y_i = β·x_{i-1}`` in place, and what the inverse needs (nothing)."""
+        """Compute ``y_i = β·x_{i-1}`` in place; the inverse needs nothing."""
         return x.mul_(self.beta), None
 
     def inverse_beta_step_(self, y: Tensor, remainder: Optional[Tensor]) -> Tensor:
-        """``x_{i-1} = y_i / β`` in place."""
+        """Compute ``x_{i-1} = y_i / β`` in place."""
         return y.div_(self.beta)
 
 
@@ -201,7 +201,7 @@ class ExactArithmetic(Arithmetic):
         self.ratio = Ratio(numerator, BETA_BITS + bits[0] - bits[2])
 
     def enter(self, x0: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Streams (X_0, Y_0) of an input, and its largest magnitude over the limit."""
+        """Return streams (X_0, Y_0) and their largest magnitude over the limit."""
         x0 = x0.detach().contiguous()
         x = torch.empty_like(x0, dtype=torch.int32)
         y = torch.empty_like(x)
@@ -214,7 +214,7 @@ class ExactArithmetic(Arithmetic):
         return x, y, largest * (self.scale / LIMIT)
 
     def view(self, x: Tensor, piece: Piece) -> Tensor:
-        """A piece of the stream x_{i-1} as a branch sees it."""
+        """Return a piece of the stream x_{i-1} as a branch sees it."""
         if dispatch.available(x) and self.dtype == torch.float32:
             factor = 1.0 / self.scale_before
             return fused.read(x, piece.index, factor, self.branch_dtype)
@@ -222,7 +222,7 @@ class ExactArithmetic(Arithmetic):
         return view.to(self.branch_dtype)
 
     def value(self, stream: Tensor) -> Tensor:
-        """The stream x_i or y_i as floating-point numbers."""
+        """Return the stream x_i or y_i as floating-point numbers."""
         return stream.to(self.dtype).mul_(1.0 / self.scale)
 
     def _integer_increment(self, f: Tensor, x: Tensor) -> Tensor:
@@ -253,13 +253,13 @@ class ExactArithmetic(Arithmetic):
         piece.add_(x, self._integer_increment(f, x_before).to(torch.int32).neg_())
 
     def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Optional[Tensor]]:
-        """Y_i in the memory of X_{i-1}, and the packed remainders if ``keep``."""
+        """Compute Y_i in X_{i-1}'s memory; pack the remainders if ``keep``."""
         if self.ratio.numerator == 0:
             return torch.zeros_like(x), (x if keep else None)
         return x, fixed_point.step_(x, self.ratio, slice_size(x), keep)
 
     def inverse_beta_step_(self, y: Tensor, remainder: Optional[Tensor]) -> Tensor:
-        """X_{i-1} in the memory of Y_i."""
+        """Compute X_{i-1} in the memory of Y_i."""
         if self.ratio.numerator == 0:
             assert remainder is not None  # X_{i-1} itself.
             return remainder
@@ -269,7 +269,7 @@ class ExactArithmetic(Arithmetic):
 def fraction_bits_of_steps(
     fraction_bits: int, alpha: float, beta: float, steps: int
 ) -> List[int]:
-    """Fraction bits s_0 … s_N of the streams of a stage of N branches.
+    """Return the fraction bits s_0 … s_N of the streams of a stage of N branches.
 
     Without the branches, a stream obeys ``x_i = α·x_{i-1} + β·x_{i-2}``. Where α + β
     exceeds 1 that grows exponentially, at (1, 1) by 1.6 a branch: 3·10^7 after the
@@ -293,7 +293,7 @@ def make_arithmetics(
     dtype: torch.dtype,
     branch_dtype: torch.dtype,
 ) -> List[Arithmetic]:
-    """Arithmetics of the entry to a stage (first) and of each of its steps."""
+    """Make the arithmetic of a stage's entry (first) and of each of its steps."""
     if options.arithmetic == 'float':
         return [FloatArithmetic(alpha, beta, dtype, branch_dtype)] * (steps + 1)
     bits = fraction_bits_of_steps(options.fraction_bits, alpha, beta, steps)
@@ -305,7 +305,7 @@ def make_arithmetics(
 
 
 def magnitude(values: Tensor) -> Tensor:
-    """Largest absolute value, NaN where there is a NaN, as a tensor on the device."""
+    """Return the largest absolute value, NaN if there is one, on the device."""
     if not values.numel():
         return values.new_zeros(())
     low, high = torch.aminmax(values)

@@ -102,11 +102,11 @@ class Branch:
     """
 
     def parameters(self) -> List[nn.Parameter]:
-        """Every parameter that F uses, each once."""
+        """Return every parameter that F uses, each once."""
         raise NotImplementedError
 
     def inputs(self) -> Sequence[Tensor]:
-        """Further tensors that F depends on and that may need a gradient.
+        """Return the further tensors that F depends on and that may need a gradient.
 
         They must not change before the backward pass. One of the shape of the stream is
         read by :meth:`Piece.read`, like the stream itself.
@@ -114,7 +114,7 @@ class Branch:
         return ()
 
     def with_inputs(self, inputs: Sequence[Tensor]) -> 'Branch':
-        """The same branch of other tensors in place of its :meth:`inputs`.
+        """Return the same branch of other tensors in place of its :meth:`inputs`.
 
         A branch that has inputs implements it.
 
@@ -143,7 +143,7 @@ class Branch:
         )
 
     def piece_tokens(self, tokens: int, channels: int) -> Optional[int]:
-        """Most tokens of a piece of a stream of ``tokens``, None for all of them."""
+        """Return the most tokens of a piece; None for the whole stream."""
         return None
 
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
@@ -151,18 +151,18 @@ class Branch:
         return WHOLE
 
     def drop_mask(self, stream: Tensor) -> Optional[Tensor]:
-        """Random numbers that all pieces share, e.g. a drop-path mask per sample.
+        """Draw random numbers that all pieces share, e.g. a drop-path mask.
 
         Drawn once in the forward pass and kept for the backward pass.
         """
         return None
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
-        """F on one piece: a tensor of the shape of ``x``."""
+        """Evaluate F on one piece: a tensor of the shape of ``x``."""
         raise NotImplementedError
 
     def export(self, x: Tensor) -> Tensor:
-        """F on a whole stream in evaluation mode, in operations that can be exported.
+        """Evaluate F on a whole stream in operations that can be exported.
 
         The default evaluates F on the stream as one piece.
         """
@@ -170,7 +170,7 @@ class Branch:
 
 
 def unique_parameters(modules: Iterable[nn.Module]) -> List[nn.Parameter]:
-    """Parameters of some modules, each once, in order."""
+    """Return the parameters of some modules, each once, in order."""
     found = {}
     for module in modules:
         for parameter in module.parameters():
@@ -222,7 +222,7 @@ class FunctionBranch(Branch):
 def drop_path_scale(
     stream: Tensor, drop_prob: float, training: bool
 ) -> Optional[Tensor]:
-    """Stochastic depth: a factor per sample, 0 or 1 / (1 - drop_prob).
+    """Draw stochastic depth: a factor per sample, 0 or 1 / (1 - drop_prob).
 
     Args:
         stream: Stream [B, ...].

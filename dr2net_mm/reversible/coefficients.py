@@ -34,5 +34,5 @@ def check_coefficients(alpha: float, beta: float) -> Tuple[float, float]:
 
 
 def beta_numerator(beta: float) -> int:
-    """Integer ``a`` of the fixed-point coefficient ``beta = a / 2**16``."""
+    """Return the integer ``a`` of the fixed-point coefficient ``beta = a / 2**16``."""
     return int(round(beta * (1 << BETA_BITS)))

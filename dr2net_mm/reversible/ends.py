@@ -72,7 +72,7 @@ class Layers:
         self.rng: Optional[RngState] = None
 
     def forward(self) -> Tuple[Tensor, ...]:
-        """Outputs, of which no graph is kept."""
+        """Compute the outputs without keeping a graph."""
         tape = self.tape
         rng = RngState(tape.x.device)
         # Unlike a branch, nothing is reconstructed from it: no graph, less memory.
@@ -86,7 +86,7 @@ class Layers:
     def backward(
         self, grads: Sequence[Optional[Tensor]], needs_streams: bool
     ) -> Tuple[Optional[Tensor], List[Optional[Tensor]]]:
-        """Gradients of the fused stream and of the parameters.
+        """Compute the gradients of the fused stream and of the parameters.
 
         The first is None where it is not needed, and zero where no output needs it; it
         shares no memory with ``grads``.
@@ -197,7 +197,7 @@ class Leave(torch.autograd.Function):
 
 
 def in_their_own_right(outputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
-    """Outputs that are views, as tensors that autograd does not take for views.
+    """Return views as tensors that autograd does not treat as views.
 
     It refuses to change a view in place that an autograd function returns. Nothing
     is copied: the memory behind the view belongs to the output alone.
@@ -206,7 +206,7 @@ def in_their_own_right(outputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
 
 
 def owned(gradient: Tensor, others: Sequence[Optional[Tensor]]) -> Tensor:
-    """``gradient`` in memory that none of the other tensors shares."""
+    """Return ``gradient`` in memory that none of the other tensors shares."""
     pointers = {other.data_ptr() for other in others if other is not None}
     if gradient.is_contiguous() and gradient.data_ptr() not in pointers:
         return gradient

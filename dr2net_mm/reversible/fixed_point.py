@@ -32,12 +32,12 @@ _INT32_MAX = 2.0**31 - 1
 
 
 def times(x: Tensor, ratio: Ratio) -> Tensor:
-    """``floor(ρ·x)`` of an int32 tensor, as float64."""
+    """Compute ``floor(ρ·x)`` of an int32 tensor, as float64."""
     return x.to(torch.float64).mul_(ratio.value).floor_()
 
 
 def smallest_preimage_(y: Tensor, ratio: Ratio) -> Tensor:
-    """``ceil(y / ρ)`` of a float64 tensor of integers, in place."""
+    """Compute ``ceil(y / ρ)`` of a float64 tensor of integers, in place."""
     quotient = y.mul_((1 << ratio.bits) / ratio.numerator)
     return quotient.sub_(_MARGIN).ceil_()
 

@@ -8,7 +8,7 @@ PACKED_WIDTHS = (0, 1, 2, 4, 8, 16)
 
 
 def packed_width(largest: int) -> int:
-    """Smallest stored width, in bits, that holds the integers 0 … ``largest``.
+    """Return the smallest stored bit width that holds 0 … ``largest``.
 
     Raises:
         ValueError: If ``largest`` needs more than 16 bits.
@@ -26,7 +26,7 @@ def packed_size(count: int, width: int) -> int:
 
 
 def packed_dtype(width: int) -> torch.dtype:
-    """Element type of a packed tensor."""
+    """Return the element type of a packed tensor."""
     return torch.int16 if width == 16 else torch.uint8
 
 

@@ -72,7 +72,7 @@ def step_cost(
     branch_bytes: int = 4,
     parameters: int = 0,
 ) -> StepCost:
-    """Cost of a branch on a stream.
+    """Compute the cost of a branch on a stream.
 
     Args:
         tokens: Tokens of the stream.
@@ -111,7 +111,7 @@ def step_cost(
 
 
 def peak_bytes(stages: Sequence[StageCost], plan: Plan) -> int:
-    """Most bytes at any time of a forward and backward pass under a plan.
+    """Return the most bytes at any time of a step under a plan.
 
     Gradients of the outputs are not counted: they belong to the layers that return
     them.
@@ -121,7 +121,7 @@ def peak_bytes(stages: Sequence[StageCost], plan: Plan) -> int:
 
 
 def _kept(stage: StageCost, stored: Sequence[bool]) -> List[int]:
-    """Bytes that each step of a stage keeps."""
+    """Return the bytes that each step of a stage keeps."""
     return [
         cost.remainder + (cost.kept if keep else 0)
         for cost, keep in zip(stage.steps, stored)
@@ -129,7 +129,7 @@ def _kept(stage: StageCost, stored: Sequence[bool]) -> List[int]:
 
 
 def _forward(stages: Sequence[StageCost], kept: List[List[int]]) -> Iterator[int]:
-    """Bytes during each step of the forward pass, and during the layers between."""
+    """Return the bytes during each forward step and the layers between."""
     below = 0
     for stage, sizes in zip(stages, kept):
         # The input of a stage lives beside its two streams until the stage is done.
@@ -144,7 +144,7 @@ def _forward(stages: Sequence[StageCost], kept: List[List[int]]) -> Iterator[int
 
 
 def _backward(stages: Sequence[StageCost], kept: List[List[int]]) -> Iterator[int]:
-    """Bytes during each step of the backward pass, last stage first."""
+    """Return the bytes during each step of the backward pass, last stage first."""
     above = 0
     now = 0
     for stage, sizes in zip(stages, kept):
@@ -164,7 +164,7 @@ def _backward(stages: Sequence[StageCost], kept: List[List[int]]) -> Iterator[in
 
 
 def conventional_bytes(stages: Sequence[StageCost]) -> int:
-    """Bytes that conventional training of the same branches keeps."""
+    """Return the bytes that conventional training of the same branches keeps."""
     total = 0
     for stage in stages:
         total += stage.outputs + stage.between
@@ -175,7 +175,7 @@ def conventional_bytes(stages: Sequence[StageCost]) -> int:
 
 
 def relative_work(stages: Sequence[StageCost], plan: Plan) -> float:
-    """Work of a training step under a plan, in units of one that stores everything.
+    """Return the work of a step under a plan over that of storing everything.
 
     The gradient of a branch counts as two evaluations of it.
     """
@@ -188,14 +188,14 @@ def relative_work(stages: Sequence[StageCost], plan: Plan) -> float:
 
 
 def bytes_of_budget(stages: Sequence[StageCost], budget: Budget) -> int:
-    """A budget in bytes, also where it is given as a share."""
+    """Convert a budget to bytes, also if it is given as a share."""
     if isinstance(budget, float):
         return int(budget * conventional_bytes(stages))
     return budget
 
 
 def nothing_stored(stages: Sequence[StageCost]) -> Plan:
-    """The plan that reconstructs every step."""
+    """Return the plan that reconstructs every step."""
     return [[False] * len(stage.steps) for stage in stages]
 
 

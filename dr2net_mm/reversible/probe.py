@@ -72,7 +72,7 @@ class Witness(_WrappedBranch):
         return self
 
     def error(self) -> Optional[float]:
-        """``|x̂ - x| / |x|`` over all pieces; None where none was reconstructed."""
+        """Return ``|x̂ - x| / |x|`` over all pieces; None without a reconstruction."""
         if not self._squares:
             return None
         squares, reference = (float(sum(column)) for column in zip(*self._squares))
@@ -111,7 +111,7 @@ class WatchedStage(Stage):
         return outputs
 
     def error(self) -> Optional[float]:
-        """Relative error of the reconstruction; None without a backward pass."""
+        """Return the relative error of the reconstruction, if there was one."""
         return None if self._witness is None else self._witness.error()
 
 

@@ -22,7 +22,7 @@ class RngState:
             self.cuda = torch.cuda.get_rng_state(device)
 
     def unchanged(self) -> bool:
-        """Whether nothing has drawn random numbers since the capture."""
+        """Return whether nothing has drawn random numbers since the capture."""
         same = torch.equal(self.cpu, torch.get_rng_state())
         if self.cuda is not None:
             same = same and torch.equal(
@@ -32,7 +32,7 @@ class RngState:
 
     @contextlib.contextmanager
     def replayed(self) -> Iterator[None]:
-        """Context in which random numbers are drawn again from this state."""
+        """Draw random numbers again from this state within the context."""
         devices = [self.device] if self.cuda is not None else []
         with torch.random.fork_rng(devices=devices):
             torch.set_rng_state(self.cpu)
@@ -41,13 +41,13 @@ class RngState:
             yield
 
     def nbytes(self) -> int:
-        """Bytes that the captured states take."""
+        """Return the bytes that the captured states take."""
         return self.cpu.nbytes + (0 if self.cuda is None else self.cuda.nbytes)
 
 
 @contextlib.contextmanager
 def replayed(state: Optional[RngState]) -> Iterator[None]:
-    """Context that replays a captured state, or does nothing without one."""
+    """Replay a captured state, or do nothing without one."""
     if state is None:
         yield
     else:
@@ -83,12 +83,12 @@ class AutocastState:
         self.settings = [(kind, *autocast_of(kind)) for kind in kinds]
 
     def enabled(self) -> bool:
-        """Whether autocast is on for any of the devices."""
+        """Return whether autocast is on for any of the devices."""
         return any(enabled for _, enabled, _ in self.settings)
 
     @contextlib.contextmanager
     def replayed(self) -> Iterator[None]:
-        """Context with the captured settings."""
+        """Apply the captured settings within the context."""
         with contextlib.ExitStack() as stack:
             for kind, enabled, dtype in self.settings:
                 stack.enter_context(
@@ -101,7 +101,7 @@ class AutocastState:
 
 @contextlib.contextmanager
 def hooks_silenced(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Context in which hooks of tensors (``Tensor.register_hook``) are not called.
+    """Silence hooks of tensors (``Tensor.register_hook``) within the context.
 
     A gradient that is found within a backward pass, and perhaps is one of several
     parts, is returned from there: the hooks are called when the whole arrives.

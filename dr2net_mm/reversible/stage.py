@@ -144,7 +144,7 @@ class DualResidualStage(Stage):
         branch: Branch,
         keep: bool,
     ) -> Tensor:
-        """Token behind one branch, the streams on the tape likewise."""
+        """Run a branch: return the token behind it, the streams on the tape."""
         parameters = trained(branch)
         inputs = [tensor for tensor in branch.inputs() if tensor.requires_grad]
         if not parameters and not inputs and not token.requires_grad:
@@ -163,7 +163,7 @@ class DualResidualStage(Stage):
 def _tap(
     token: Tensor, tape: Tape, arithmetic: Arithmetic, output: StageOutput
 ) -> Tensor:
-    """Token behind a tap, its outputs on the tape."""
+    """Return the token behind a tap, its outputs on the tape."""
     parameters = trained(output)
     if parameters or token.requires_grad:
         behind: Tensor = Tap.apply(token, tape, arithmetic, output, *parameters)
@@ -174,5 +174,5 @@ def _tap(
 
 
 def trained(part: Union[Branch, StageOutput]) -> List[nn.Parameter]:
-    """Parameters of a branch or of output layers that need a gradient."""
+    """Return the parameters of a branch or of output layers that need a gradient."""
     return [p for p in part.parameters() if p.requires_grad]

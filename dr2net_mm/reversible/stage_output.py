@@ -42,11 +42,11 @@ class StageOutput:
         self.modules = modules
 
     def parameters(self) -> List[nn.Parameter]:
-        """Every parameter that the output uses, each once."""
+        """Return every parameter that the output uses, each once."""
         return unique_parameters(self.modules)
 
     def fuse(self, arithmetic: Arithmetic, x: Tensor, y: Tensor) -> Tensor:
-        """The fused stream as a new floating-point tensor."""
+        """Fuse the streams into a new floating-point tensor."""
         if self.fusion == 'last':
             return arithmetic.output(x)
         return self.join(arithmetic.output(x), arithmetic.output(y))
@@ -63,7 +63,7 @@ class StageOutput:
         return torch.cat(streams, dim=-1)
 
     def split_gradient(self, arithmetic: Arithmetic, gradient: Tensor) -> Gradients:
-        """Gradients of the streams, in the memory of that of the fused one."""
+        """Split the fused stream's gradient into the streams', in its memory."""
         gradient = gradient.to(arithmetic.dtype)
         if self.fusion == 'last':
             return Gradients(gradient, None)
@@ -85,7 +85,7 @@ Taps = Mapping[int, StageOutput]
 def check_taps(
     taps: Optional[Taps], branches: int, stage: str
 ) -> Dict[int, StageOutput]:
-    """Taps in order of their branches.
+    """Return the taps in order of their branches, checked.
 
     Raises:
         ValueError: If there is no branch of a number, or nothing behind it, or a tap

@@ -28,7 +28,7 @@ def branch_step(
     monitor: StreamMonitor,
     record: Optional[StepRecord] = None,
 ) -> Tuple[Tensor, Tensor]:
-    """Streams after one branch, in the memory of those before it.
+    """Compute the streams after a branch, in the memory of those before it.
 
     With a record, each piece of the branch is evaluated with gradients enabled even if
     its graph is dropped at once: the reconstruction does so too, and the same kernels
@@ -56,7 +56,7 @@ def branch_step(
 
 
 def evaluate(record: StepRecord, piece: Piece, view: Tensor) -> Tensor:
-    """F on the next piece; the record keeps its graph, or the random state for it."""
+    """Evaluate F on the next piece; record its graph or random state."""
     rng = RngState(view.device)
     with torch.enable_grad():
         f = record.branch(view.requires_grad_(), piece, record.drop_mask)

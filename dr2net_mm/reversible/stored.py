@@ -85,12 +85,12 @@ class _Reveal(torch.autograd.Function):
 
 
 def standin(like: Tensor) -> Tensor:
-    """A tensor of the shape of another one that takes no memory."""
+    """Return a tensor of the shape of another one that takes no memory."""
     return like.new_zeros(()).expand(like.shape)
 
 
 def evaluate(branch: Branch, x_view: Tensor, x: Tensor) -> Tensor:
-    """F on the whole stream, piece by piece, in the stream's shape."""
+    """Evaluate F on the whole stream, piece by piece, in the stream's shape."""
     pieces = branch.pieces(x)
     drop_mask = branch.drop_mask(x)
     # Nodes of their own collect the gradients of all uses of an input in this branch,
@@ -119,7 +119,7 @@ def run_stored(
     monitor: StreamMonitor,
     taps: Taps,
 ) -> Tuple[Tensor, ...]:
-    """Outputs of a stage whose activations autograd stores."""
+    """Run a stage whose activations autograd stores."""
     x, y, largest = arithmetics[0].enter(x0)
     monitor.note(largest)
     x_view, y_standin = _Enter.apply(x0, x, arithmetics[0])

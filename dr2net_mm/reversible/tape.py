@@ -73,14 +73,14 @@ class StepRecord:
         self.checksum: Optional[Tensor] = None
 
     def nbytes(self) -> int:
-        """Bytes kept, apart from parameters, graphs and what is cached per size."""
+        """Return the bytes kept, without parameters, graphs and caches."""
         kept = [self.drop_mask, self.remainder]
         total: int = sum(tensor.nbytes for tensor in kept if tensor is not None)
         return total + sum(state.nbytes() for state in self.rng if state is not None)
 
 
 def leaf(tensor: Tensor) -> Tensor:
-    """The same values without their history, which need a gradient if those do."""
+    """Detach values from their history, but let them need a gradient as before."""
     return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
@@ -188,13 +188,13 @@ class Tape:
             )
 
     def nbytes(self) -> int:
-        """Bytes kept: streams, remainders, drop_mask and generator states."""
+        """Return the bytes kept: streams, remainders, masks, generator states."""
         streams = [tensor.nbytes for tensor in (self.x, self.y) if tensor is not None]
         return sum(streams) + sum(record.nbytes() for record in self.records)
 
 
 def checksum(*streams: Tensor) -> Tensor:
-    """Two sums of each int32 stream, one of them weighted by position."""
+    """Compute two sums of each int32 stream, one weighted by position."""
     sums = []
     for stream in streams:
         flat = stream.reshape(-1).to(torch.int64)

@@ -16,7 +16,7 @@ from .stage_output import StageOutput, Taps
 
 
 def is_traced() -> bool:
-    """Whether ``torch.jit.trace`` or ``torch.export`` records what is computed."""
+    """Return whether ``torch.jit.trace`` or ``torch.export`` is recording."""
     if torch.jit.is_tracing():
         return True
     # torch before 2.7 tells an export from a compilation by nothing; a compilation
@@ -37,7 +37,7 @@ def run_traced(
     stage_output: StageOutput,
     taps: Taps,
 ) -> Tuple[Tensor, ...]:
-    """Outputs of a stage, in operations that ordinary autograd differentiates.
+    """Run a stage in operations that ordinary autograd differentiates.
 
         x_i = F_i(x_{i-1}) + α·x_{i-1} + y_{i-1},  y_i = β·x_{i-1}
 

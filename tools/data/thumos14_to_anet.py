@@ -44,7 +44,7 @@ class Clips:
             self.files.update(find_videos(str(folder), videos, '', EXTENSIONS))
 
     def __call__(self, video: str) -> Clip:
-        """Length of the file of a video."""
+        """Return the length of the file of a video."""
         from decord import VideoReader
 
         if video not in self.files:

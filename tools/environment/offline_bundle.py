@@ -83,7 +83,7 @@ def normal(name: str) -> str:
 
 
 def read_requirements(path: Path = REQUIREMENTS) -> List[Package]:
-    """Packages of the list, in order.
+    """Read the packages of the list, in order.
 
     Raises:
         BundleError: If a line is not NAME==VERSION.
@@ -103,7 +103,7 @@ def read_requirements(path: Path = REQUIREMENTS) -> List[Package]:
 
 
 def read_node(path: Optional[Path]) -> Set[str]:
-    """Names of the packages that the machine has.
+    """Read the names of the packages that the machine has.
 
     Args:
         path: Output of ``pip list --format=freeze``; None for :data:`ASSUMED`.
@@ -131,7 +131,7 @@ def read_node(path: Optional[Path]) -> Set[str]:
 
 
 def select(groups: Sequence[str], node: Set[str]) -> List[Package]:
-    """What is packed: the groups without what the machine has."""
+    """Select what is packed: the groups without what the machine has."""
     return [
         package
         for package in read_requirements()
@@ -141,7 +141,7 @@ def select(groups: Sequence[str], node: Set[str]) -> List[Package]:
 
 
 def platforms(machine: str) -> List[str]:
-    """Platform tags of Linux wheels, newest glibc first."""
+    """Return the platform tags of Linux wheels, newest glibc first."""
     old = (
         ['manylinux2014', 'manylinux2010', 'manylinux1'] if machine == 'x86_64' else []
     )

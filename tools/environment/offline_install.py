@@ -103,7 +103,7 @@ class Install:
         )  # fmt: skip
 
     def make_environment(self) -> None:
-        """An environment that sees what the running Python sees."""
+        """Make an environment that sees what the running Python sees."""
         self.step('make the environment', sys.executable, '-m', 'venv', '--clear',
                   '--without-pip', '--system-site-packages', str(self.env))  # fmt: skip
         # Where that Python is itself of a venv, --system-site-packages means those of
@@ -126,7 +126,7 @@ class Install:
         return done.stdout.decode()
 
     def there(self) -> Set[str]:
-        """Names of the distributions that the new environment sees."""
+        """Return the names of the distributions that the new environment sees."""
         if self._there is None:
             found = self._run(
                 'import importlib.metadata as m\n'
@@ -139,7 +139,7 @@ class Install:
         return self._there
 
     def missing(self, packages: Sequence[Dict[str, str]]) -> List[str]:
-        """Requirements of the bundle that the machine does not meet in any version."""
+        """Return the requirements of the bundle that the machine does not meet."""
         names = self.there()
         return [
             f'{package["name"]}=={package["version"]}'
@@ -148,7 +148,7 @@ class Install:
         ]
 
     def cuda_architectures(self) -> Optional[str]:
-        """What to compile MMCV for, as torch writes it; None for the CPU."""
+        """Return the architectures to compile MMCV for; None for the CPU."""
         asked = self.options.cuda_arch
         if asked == 'none':
             return None
@@ -202,7 +202,7 @@ class Install:
         )
 
     def run(self, bundles: Sequence[Tuple[Dict[str, Any], Path]]) -> None:
-        """Everything from the unpacking to the check.
+        """Run everything from the unpacking to the check.
 
         Args:
             bundles: Manifest and archive of each.
@@ -268,7 +268,7 @@ def unpack(archive: Path, folder: str) -> None:
 
 
 def read_manifest(folder: Path) -> Dict[str, Any]:
-    """Manifest of a bundle, its archive checked.
+    """Read the manifest of a bundle and check its archive.
 
     Raises:
         BundleError: If the bundle is missing, damaged, or for another Python.

@@ -73,7 +73,7 @@ def make_cases(
     budgets: Sequence[Any] = (),
     encoder: bool = False,
 ) -> List[Case]:
-    """Every mode in every precision.
+    """Return a case for every mode in every precision.
 
     Args:
         modes: Keys of :data:`MODES`.
@@ -139,7 +139,7 @@ class Bench:
         return build_detector(variant, case.encoder)
 
     def model(self, case: Case) -> nn.Module:
-        """The model of a case, on the device."""
+        """Return the model of a case, built once, on the device."""
         key = (case.name, case.mode, str(case.dual_residual), case.encoder)
         if key not in self.models:
             torch.manual_seed(0)
@@ -175,7 +175,7 @@ class Bench:
         loss.backward()
 
     def step(self, case: Case) -> Dict[str, Any]:
-        """One forward and backward: `seconds`, and on CUDA `memory_bytes`.
+        """Run one forward and backward pass and measure it.
 
         Memory is the most that is allocated at once beyond what was before: that of
         activations and of the gradients of parameters.
@@ -203,7 +203,7 @@ class Bench:
         return result
 
     def counted_bytes(self, case: Case) -> int:
-        """What :meth:`step` calls memory, counted on meta tensors instead."""
+        """Count what :meth:`step` calls memory, on meta tensors."""
         amp = PRECISIONS[case.precision]
         subject = self.subject
         if subject.detector is not None:
@@ -224,7 +224,7 @@ class Bench:
 
 
 def encoder_cases(subject: Subject) -> bool:
-    """Whether there is an encoder to be checkpointed."""
+    """Return whether there is an encoder to be checkpointed."""
     return subject.detector is not None and has_encoder(subject.detector)
 
 
@@ -266,7 +266,7 @@ def interleave(
 
 
 def hardware(device: str) -> Dict[str, Any]:
-    """What the numbers depend on: processor, threads, versions."""
+    """Describe what the numbers depend on: processor, threads, versions."""
     found = dict(
         device=device,
         processor=_processor(),

@@ -88,7 +88,7 @@ def benchmark(
 def _sweep_subjects(
     options: argparse.Namespace, subject: Subject
 ) -> Iterator[Tuple[Optional[int], Subject]]:
-    """The subjects of a sweep with the values that they differ in."""
+    """Return the subjects of a sweep with the values that they differ in."""
     if options.sweep is None:
         yield None, subject
         return
@@ -111,7 +111,7 @@ def _sweep_subjects(
 
 
 def _sweep(values: Sequence[str]) -> Tuple[str, List[int]]:
-    """`--sweep KIND VALUE …`, checked.
+    """Parse and check `--sweep KIND VALUE …`.
 
     Raises:
         UserError: if the kind is unknown, or there are not two values or more.

@@ -11,7 +11,7 @@ _LINES = ('-', '--', ':')
 
 
 def _styles(rows: Sequence[Dict[str, Any]]) -> Dict[str, Dict[str, str]]:
-    """A colour and a marker for each mode, in order of appearance."""
+    """Choose a color and a marker for each mode, in order of appearance."""
     names = list(dict.fromkeys(row['mode'] for row in rows))
     return {
         name: dict(
@@ -26,7 +26,7 @@ def _measured(rows: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 
 def draw_scatter(rows: Sequence[Dict[str, Any]], out: Path, title: str = '') -> None:
-    """Memory against time of an image, one point a row, a panel a precision."""
+    """Draw memory against time per image: a point a row, a panel a precision."""
     rows = _measured(rows)
     styles = _styles(rows)
     precisions = list(dict.fromkeys(row['precision'] for row in rows))

@@ -42,7 +42,7 @@ def summarise(
     memory: Sequence[Optional[int]],
     batch: int,
 ) -> List[Dict[str, Any]]:
-    """Rows of the result.
+    """Summarize the results, one row a case.
 
     A ratio of times is the median over rounds of the ratio within a round, which
     a slow change of the machine's speed leaves alone.
@@ -101,7 +101,7 @@ def _spread(times: Sequence[float]) -> Dict[str, Any]:
 
 
 def result_table(rows: Sequence[Dict[str, Any]]) -> str:
-    """Rows of :func:`summarise` as text."""
+    """Format the rows of :func:`summarize` as text."""
     header = ['mode', 'precision', 'images/s', 'ms/step', 'quartiles', 'memory [GB]']
     header += ['time/conv.', 'time/ckpt.', 'mem./conv.', 'mem./ckpt.']
     lines = []

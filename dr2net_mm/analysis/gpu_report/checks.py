@@ -61,7 +61,7 @@ def run_tests(settings: Dict[str, Any], device: str) -> Outcome:
 
 
 def read_junit(report: Path) -> Dict[str, Any]:
-    """Counts of a JUnit file of pytest, and names and messages of what failed."""
+    """Read the counts of a JUnit file of pytest, and what failed and why."""
     counts = dict(passed=0, failed=0, skipped=0)
     failures: List[Dict[str, str]] = []
     for case in ElementTree.parse(str(report)).getroot().iter('testcase'):
@@ -78,7 +78,7 @@ def read_junit(report: Path) -> Dict[str, Any]:
 
 
 def subject_of(settings: Dict[str, Any]) -> Subject:
-    """The subject that settings name: a `backbone` or the `config` of a detector."""
+    """Build the subject of settings: a `backbone` or the `config` of a detector."""
     size = tuple(settings['size'])
     if 'config' in settings:
         detector = config_detector(str(ROOT / settings['config']))
@@ -110,7 +110,7 @@ def time_steps(settings: Dict[str, Any], device: str) -> Outcome:
 
 
 def compare_memory(settings: Dict[str, Any], device: str) -> Outcome:
-    """Memory counted on meta tensors against memory that is really allocated.
+    """Compare memory counted on meta tensors with memory really allocated.
 
     On CUDA the latter is ``torch.cuda.max_memory_allocated`` beyond what was allocated
     before the step. Elsewhere real tensors are followed storage by storage.
@@ -173,7 +173,7 @@ def _gradients(
 
 
 def _difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Dict[str, Any]:
-    """How many gradients differ, and by how much of the norm of all of them."""
+    """Compare gradients: how many differ, and by how much of their norm."""
     pairs = list(zip(found, wanted))
     error = sum(float((f - w).double().square().sum()) for f, w in pairs)
     norm = sum(float(w.double().square().sum()) for w in wanted)
@@ -185,7 +185,7 @@ def _difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Dict[str, 
 
 
 def check_determinism(settings: Dict[str, Any], device: str) -> Outcome:
-    """Whether branches give the same bits twice, and so exact arithmetic is exact.
+    """Check that branches give the same bits twice, as exact arithmetic needs.
 
     Compares, with torch's ordinary and with its deterministic kernels, gradients of a
     reversible pass under ``verify=True`` with those of stored activations, and two

@@ -92,7 +92,7 @@ def _parser() -> OneLineParser:
 
 
 def chosen_steps(names: Sequence[str], tiny: bool) -> List[Step]:
-    """Steps of these names, in the report's order; all where none is named.
+    """Return the steps of these names, in the report's order; all where none is named.
 
     Raises:
         UserError: If a name is unknown.
@@ -106,7 +106,7 @@ def chosen_steps(names: Sequence[str], tiny: bool) -> List[Step]:
 
 
 def read_record(path: Path) -> Optional[Dict[str, Any]]:
-    """What a step has left; None if it has not been run.
+    """Read the record of a step; None if it has not been run.
 
     Raises:
         UserError: If the file is not such a record.
@@ -122,7 +122,7 @@ def read_record(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def _finished(step: Step, options: argparse.Namespace) -> Optional[str]:
-    """Status of a step that need not be run again."""
+    """Return the status of a step that need not be run again, if any."""
     record = read_record(options.out / f'{step.name}.json')
     if record is None or record['status'] == 'stopped' or options.force:
         return None

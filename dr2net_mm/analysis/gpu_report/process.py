@@ -34,7 +34,7 @@ DISTRIBUTIONS = (
 
 
 def machine(device: str) -> Dict[str, Any]:
-    """What the numbers depend on: GPU, driver, versions, commit."""
+    """Describe what the numbers depend on: GPU, driver, versions, commit."""
     found = dict(hardware(device), system=platform.platform(), packages={})
     for name in DISTRIBUTIONS:
         try:
@@ -56,7 +56,7 @@ def machine(device: str) -> Dict[str, Any]:
 
 
 def _output(*command: str) -> Optional[str]:
-    """First line that a command prints; None where it cannot be run."""
+    """Return the first line that a command prints; None where it cannot be run."""
     try:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True

@@ -46,7 +46,7 @@ TINY_VIT = dict(
 
 
 def _tests(fused: str, tiny: bool) -> Dict[str, Any]:
-    """Settings of a run of the tests; in miniature, a few that a CPU can run."""
+    """Return the settings of a test run; in miniature, a few that a CPU can run."""
     environment = {'DR2NET_FUSED': fused}
     if not tiny:
         # A package that is missing keeps one file from being collected, not all.
@@ -61,7 +61,7 @@ def _tests(fused: str, tiny: bool) -> Dict[str, Any]:
 
 
 def _subjects(tiny: bool) -> List[Dict[str, Any]]:
-    """Backbones whose memory and determinism are looked at."""
+    """Return the backbones whose memory and determinism are looked at."""
     if tiny:
         return [
             dict(name='swin', backbone=TINY_SWIN, size=(32, 40), batch=2),
@@ -79,7 +79,7 @@ def _subjects(tiny: bool) -> List[Dict[str, Any]]:
 
 
 def _timing(tiny: bool, **settings: Any) -> Dict[str, Any]:
-    """Settings of a benchmark, with what all of them share."""
+    """Return the settings of a benchmark, with what all of them share."""
     shared = dict(modes=MODES, precisions=BOTH, budgets=[0.3], rounds=10, warm_up=3)
     if tiny:
         shared.update(precisions=['fp32'], rounds=1, warm_up=1)
@@ -87,7 +87,7 @@ def _timing(tiny: bool, **settings: Any) -> Dict[str, Any]:
 
 
 def make_steps(tiny: bool = False) -> List[Step]:
-    """All steps, in the order in which they are run.
+    """Return all steps, in the order in which they are run.
 
     Args:
         tiny: Miniatures of them, for a CPU.

@@ -6,13 +6,13 @@ Record = Dict[str, Any]
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Format a table in Markdown."""
     lines = [header, ['---'] * len(header), *rows]
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
 def report_tables(records: Sequence[Record]) -> str:
-    """Sections of the report, in the order of the records."""
+    """Format the sections of the report, in the order of the records."""
     parts = [_overview(records)]
     for record in records:
         if record.get('results'):
@@ -24,7 +24,7 @@ def report_tables(records: Sequence[Record]) -> str:
 
 
 def machine_line(record: Record) -> str:
-    """The machine of a record in one line."""
+    """Describe the machine of a record in one line."""
     machine = record.get('machine')
     if machine is None:
         return 'an unknown machine'

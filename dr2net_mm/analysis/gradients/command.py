@@ -66,12 +66,12 @@ def gradient_error_grid(
 def grid_cells(
     alphas: Sequence[float], betas: Sequence[float], arithmetic: str
 ) -> List[Tuple[float, float]]:
-    """Pairs of coefficients at which an arithmetic can be reversed."""
+    """Return the pairs of coefficients at which an arithmetic can be reversed."""
     return [(a, b) for a in alphas for b in betas if b > 0 or arithmetic == 'exact']
 
 
 def strict_json(row: Dict[str, Any]) -> Dict[str, Any]:
-    """A row without the numbers that JSON lacks: these become 'nan' or 'inf'.
+    """Return a row without the numbers that JSON lacks: these become 'nan' or 'inf'.
 
     `float()` reads them back, as it does numbers.
     """

@@ -20,7 +20,7 @@ from dr2net_mm.reversible.gradient_error import GradientError, compare_gradients
 
 @contextlib.contextmanager
 def _quiet_logger() -> Iterator[None]:
-    """Without mmdet's warning that random weights are random."""
+    """Silence mmdet's warning that random weights are random."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('ERROR')
@@ -37,7 +37,7 @@ def _gradients(
     amp: Optional[torch.dtype],
     seed: int,
 ) -> List[Optional[Tensor]]:
-    """Gradients of a random projection of all outputs.
+    """Compute the gradients of a random projection of all outputs.
 
     The sum of the outputs would not do: they are normalised, so that it is constant
     and has a gradient of zero.
@@ -107,7 +107,7 @@ class GradientErrorProbe:
             ]
 
     def measure(self, alpha: float, beta: float) -> Tuple[GradientError, str]:
-        """Error at one pair of coefficients, and a word on how it came about.
+        """Measure the error at one pair of coefficients, and how it came about.
 
         Returns:
             The error, and 'ok', 'not finite' (a gradient is inf or nan) or

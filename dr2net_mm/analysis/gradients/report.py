@@ -21,7 +21,7 @@ _LOWEST, _HIGHEST = 1e-8, 1.0
 
 
 def error_report(rows: Sequence[Dict[str, Any]], measure: str = 'relative') -> str:
-    """Rows of a grid as text: a list of few cells, or a matrix an arithmetic."""
+    """Format the rows of a grid: few cells as a list, many as matrices."""
     if len(rows) <= _LIST_AT_MOST:
         return _list(rows)
     key, title = MEASURES[measure]
@@ -83,7 +83,7 @@ def _text(row: Optional[Dict[str, Any]], key: str) -> str:
 
 
 def _short(row: Optional[Dict[str, Any]], key: str) -> str:
-    """Text that fits into a cell of the heat map."""
+    """Shorten text to fit into a cell of the heat map."""
     if row is None:
         return _SKIPPED
     if row['status'] == 'overflow':
@@ -160,7 +160,7 @@ def plot_errors(
 
 
 def _cell_colours(row: Optional[Dict[str, Any]], key: str, colours) -> tuple:
-    """Colours of a cell and of the text in it."""
+    """Return the colours of a cell and of the text in it."""
     if row is None:
         return '#f4f4f4', '#555555'
     value = row[key]

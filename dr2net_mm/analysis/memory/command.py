@@ -43,7 +43,7 @@ MODES = ('conventional', 'checkpoint', 'dr2')
 def mode_backbone(
     backbone: Dict[str, Any], mode: str, **dual_residual: Any
 ) -> Dict[str, Any]:
-    """Arguments of a backbone in one of :data:`MODES`.
+    """Return the arguments of a backbone in one of :data:`MODES`.
 
     Raises:
         ValueError: if the mode is unknown, or the backbone's type is.
@@ -123,7 +123,7 @@ def budget_memory(
 
 
 def memory_table(rows: Sequence[Dict[str, Any]]) -> str:
-    """Rows of :func:`backbone_memory` as text, one line a mode."""
+    """Format the rows of :func:`backbone_memory` as text, one line a mode."""
     largest = max(row['total_bytes'] for row in rows)
     unit, name = (1e9, 'GB') if largest >= 1e9 else (1e6, 'MB')
     first = rows[0]
@@ -209,7 +209,7 @@ def _parser():
 
 
 def _dual_residual(options: argparse.Namespace) -> Dict[str, Any]:
-    """Options of mode dr2 that the command line gives."""
+    """Return the options of mode dr2 that the command line gives."""
     given = dict(
         alpha=options.alpha,
         beta=options.beta,

@@ -96,7 +96,7 @@ class CudaAutocast(BackwardMode):
 
     @staticmethod
     def backward(losses: Sequence[Tensor]) -> None:
-        """Backward of scalars in which recomputations obey the rules as well."""
+        """Run the backward pass of scalars, with the rules in recomputations too."""
         run_engine(losses, [torch.ones_like(loss) for loss in losses])
 
     def _cast(self, tree: Any, source: torch.dtype, target: torch.dtype) -> Any:

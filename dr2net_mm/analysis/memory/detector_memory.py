@@ -106,7 +106,7 @@ class _DeformableAttention(torch.autograd.Function):
 
 @contextlib.contextmanager
 def deformable_attention_of_cuda() -> Iterator[None]:
-    """Context in which meta tensors take the memory of mmcv's CUDA operator.
+    """Let meta tensors take the memory of mmcv's CUDA operator.
 
     Off CUDA, mmcv computes multi-scale deformable attention from plain torch
     operations, which keep every sampled value.
@@ -126,7 +126,7 @@ def deformable_attention_of_cuda() -> Iterator[None]:
 
 
 def detector_outputs(model: nn.Module, images: Tensor, samples: Sequence[Any]) -> Any:
-    """Everything of a detector's outputs that a loss would be made of.
+    """Return everything of a detector's outputs that a loss uses.
 
     Raises:
         UserError: if the detector chooses regions by their scores on the way.
@@ -159,7 +159,7 @@ def detector_rows(
     dual_residual: Dict[str, Any],
     budgets: Sequence[Tuple[str, Any]] = (),
 ) -> List[Row]:
-    """The variants that are compared: backbone modes, each without and with encoder.
+    """Return the compared variants: backbone modes, without and with encoder.
 
     Args:
         detector: arguments of the detector.

@@ -39,7 +39,7 @@ def _fused(
     is_causal: bool = False,
     scale: Optional[float] = None,
 ) -> Tensor:
-    """``softmax(scale·q·kᵀ + mask)·v`` of tensors [B, heads, N, C / heads]."""
+    """Compute ``softmax(scale·q·kᵀ + mask)·v`` of [B, heads, N, C / heads]."""
     if attn_mask is None:
         kernel = torch.ops.aten._scaled_dot_product_flash_attention
         return kernel(q, k, v, dropout_p, is_causal, scale=scale)[0]

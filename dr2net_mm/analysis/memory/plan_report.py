@@ -38,7 +38,7 @@ class StoragePlan(NamedTuple):
     steps: Plan
 
     def summary(self) -> Dict[str, Any]:
-        """Predicted peak, work in units of conventional training, and the plan."""
+        """Return the predicted peak, the relative work, and the plan."""
         return dict(
             budget_bytes=self.budget,
             predicted_bytes=peak_bytes(self.stages, self.steps),
@@ -52,7 +52,7 @@ def _mark(stored: bool) -> str:
 
 
 def memory_budget(text: str) -> Budget:
-    """Type of an argument that holds a budget: a share up to 1, or bytes."""
+    """Parse a memory budget: a share up to 1, or bytes."""
     try:
         value = float(text)
     except ValueError:
@@ -68,26 +68,26 @@ def memory_budget(text: str) -> Budget:
 
 
 def budget_label(budget: Budget) -> str:
-    """A budget in the words of the command line."""
+    """Format a budget in the words of the command line."""
     return f'{budget:.2g}' if isinstance(budget, float) else f'{budget / 1e9:.3g} GB'
 
 
 def stage_costs(
     backbone: nn.Module, image_size: Sequence[int], batch: int, branch_bytes: int = 4
 ) -> List[StageCost]:
-    """Costs of the stages of a dual-residual backbone for inputs of a size."""
+    """Compute the costs of a dual-residual backbone's stages for a size."""
     channels = backbone.example_size()[0]
     return backbone.input_costs((batch, channels, *image_size), branch_bytes)
 
 
 def storage_plan(stages: List[StageCost], budget: Budget) -> StoragePlan:
-    """The plan that a backbone makes of its `memory_budget`."""
+    """Return the plan that a backbone makes of its `memory_budget`."""
     steps = make_plan(stages, budget)
     return StoragePlan(stages, bytes_of_budget(stages, budget), steps)
 
 
 def describe_plan(plan: StoragePlan) -> str:
-    """Which steps of which stage are stored, and whether the budget can be kept."""
+    """Describe which steps are stored, and whether the budget can be kept."""
     found = plan.summary()
     conventional = conventional_bytes(plan.stages)
     lines = [
@@ -124,7 +124,7 @@ def _longest(texts: Sequence[str]) -> int:
 
 
 def trade_off(stages: List[StageCost]) -> List[Dict[str, Any]]:
-    """Predicted memory and work from nothing stored to everything stored."""
+    """Predict memory and work from nothing stored to everything stored."""
     budgets: List[Union[int, float]] = [0, *SHARES, 2 * conventional_bytes(stages)]
     rows: List[Dict[str, Any]] = []
     for budget in budgets:
@@ -136,7 +136,7 @@ def trade_off(stages: List[StageCost]) -> List[Dict[str, Any]]:
 
 
 def trade_off_table(rows: Sequence[Dict[str, Any]]) -> str:
-    """Rows of :func:`trade_off` as text."""
+    """Format the rows of :func:`trade_off` as text."""
     last = len(rows) - 1
     lines = []
     for i, row in enumerate(rows):

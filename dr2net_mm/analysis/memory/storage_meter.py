@@ -116,7 +116,7 @@ class StorageMeter(StorageFollower):
         return len(self._events)
 
     def live_bytes(self, position: Optional[int] = None) -> int:
-        """Bytes live at `position` (default: now), parameter gradients excluded."""
+        """Return the bytes live at `position`, without parameter gradients."""
         return sum(
             size
             for serial, size in self._events[:position]
@@ -124,7 +124,7 @@ class StorageMeter(StorageFollower):
         )
 
     def peak_bytes(self, gradients: bool = False) -> int:
-        """Largest number of bytes live at once.
+        """Return the largest number of bytes live at once.
 
         Args:
             gradients: count the storages that hold parameter gradients too, each

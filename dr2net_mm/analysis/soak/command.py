@@ -184,7 +184,7 @@ def _task(options: argparse.Namespace) -> SoakTask:
 
 
 def _schedule(options: argparse.Namespace, steps: int) -> Optional[CoefficientSchedule]:
-    """Coefficients of each step, unless the command line fixes them."""
+    """Return the coefficients of each step, unless the command line fixes them."""
     if options.mode != 'dr2' or (options.alpha, options.beta) != (None, None):
         return None
     return CoefficientSchedule(

@@ -24,7 +24,7 @@ class CacheSize(NamedTuple):
 
 
 def resident_bytes() -> Optional[int]:
-    """Memory of this process that is in RAM; None where the system does not say."""
+    """Return the resident memory of this process; None where it is not known."""
     try:
         pages = int((_PROC / 'statm').read_text().split()[1])
     except OSError:
@@ -42,7 +42,7 @@ def open_files() -> Optional[int]:
 
 
 def thread_count() -> int:
-    """Threads of this process; where the system does not say, those of Python."""
+    """Count the threads of this process; only Python's where others are hidden."""
     try:
         lines = (_PROC / 'status').read_text().splitlines()
     except OSError:
@@ -51,7 +51,7 @@ def thread_count() -> int:
 
 
 def child_count() -> int:
-    """Child processes, also ended ones that nobody has waited for.
+    """Count child processes, also ended ones that nobody has waited for.
 
     Where the system does not say, those of ``multiprocessing``.
     """
@@ -81,13 +81,13 @@ def wait_for_loaders() -> None:
 
 
 def reachable_objects() -> int:
-    """Python containers in use, those that ``gc.freeze`` has put aside excluded."""
+    """Count the Python containers in use, except those ``gc.freeze`` set aside."""
     gc.collect()
     return len(gc.get_objects())
 
 
 def cache_sizes(model: nn.Module) -> Dict[str, CacheSize]:
-    """Caches of this package: function caches, and storage plans of a model."""
+    """Measure this package's caches: of functions, and a model's storage plans."""
     sizes = {}
     for module_name, module in sorted(sys.modules.items()):
         if not module_name.startswith('dr2net_mm.'):

@@ -203,7 +203,7 @@ def judge(
 
 
 def overgrown(caches: Dict[str, CacheSize]) -> List[str]:
-    """Names of caches with more entries than they may have."""
+    """Return the names of caches with more entries than they may have."""
     return [
         name
         for name, cache in caches.items()

@@ -21,7 +21,7 @@ TITLES = dict(
 
 
 def soak_report(gauges: Sequence[Gauge], record: Record, warm_up: int) -> str:
-    """What was counted before and after, and what that means, as text."""
+    """Format what was counted before and after, and what it means."""
     epochs = len(record.epochs['threads'])
     header = ['', f'epoch {warm_up + 1}', f'epoch {epochs}', 'growth', 'allowed', '']
     rows = [
@@ -51,7 +51,7 @@ def soak_report(gauges: Sequence[Gauge], record: Record, warm_up: int) -> str:
 
 
 def draw_soak(record: Record, warm_up: int, out: Path, title: str = '') -> None:
-    """Memory over the steps, in one panel by tensors and in one by the process."""
+    """Draw memory over the steps: tensors above, the whole process below."""
     figure = Figure(figsize=(8, 6), layout='constrained')
     upper, lower = figure.subplots(2, sharex=True)
     steps = range(1, len(record.steps['live_bytes']) + 1)

@@ -56,7 +56,7 @@ class BackboneTask(BaseModel):
         data_samples: Optional[List[Any]] = None,
         mode: str = 'tensor',
     ) -> Any:
-        """Outputs of the backbone, or with ``mode='loss'`` their mean square."""
+        """Return the backbone's outputs, or for ``mode='loss'`` their mean square."""
         outputs = output_list(self.backbone(torch.stack(list(inputs))))
         if mode != 'loss':
             return outputs
@@ -97,14 +97,14 @@ class HostAmpOptimWrapper(OptimWrapper):
 
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Context of the forward pass."""
+        """Open the context of the forward pass."""
         with super().optim_context(model):
             with torch.autocast('cpu', dtype=torch.bfloat16):
                 yield
 
 
 def varying_sizes(largest: Sequence[int], count: int) -> List[Tuple[int, ...]]:
-    """Different sizes from half to all of the largest one, which comes first.
+    """Return different sizes from half to all of the largest one, largest first.
 
     Args:
         largest: (height, width), or frames in front, which stay.
@@ -137,14 +137,14 @@ def _steps(largest: int) -> List[int]:
 
 
 def make_backbone_task(backbone: Dict[str, Any], **settings: Any) -> SoakTask:
-    """The task of training a backbone; for the settings see :func:`_make_task`."""
+    """Make the task of training a backbone; see :func:`_make_task`."""
     return _make_task(BackboneTask(build_backbone(backbone)), None, **settings)
 
 
 def make_detector_task(
     path: str, backbone: Dict[str, Any], **settings: Any
 ) -> SoakTask:
-    """The task of training the detector of a config with its own loss.
+    """Make the task of training the detector of a config with its own loss.
 
     Args:
         path: A config file, or ``mmdet::…`` for one of mmdet's own.
@@ -176,7 +176,7 @@ def _make_task(
     amp: Optional[str] = None,
     workers: int = 0,
 ) -> SoakTask:
-    """Optimizer and data for a model.
+    """Make the optimizer and the data for a model.
 
     Args:
         model: In training mode.
@@ -209,7 +209,7 @@ def _make_task(
 
 
 def train_step(task: SoakTask, data: Dict[str, Any]) -> float:
-    """One iteration as MMEngine's loops do it; returns the loss."""
+    """Run one iteration as MMEngine's loops do it; return the loss."""
     # Only DETR-like detectors can find images too small.
     with enough_queries(data['inputs'][0]):
         losses = task.model.train_step(data, task.optimizer)

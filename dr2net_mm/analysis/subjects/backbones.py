@@ -16,7 +16,7 @@ from .timm_models import PREFIX, block_counts, is_timm, timm_backbone
 
 
 def declared_classes() -> List[Type[DualResidualBackbone]]:
-    """Our backbones that say which conventional class they stand for.
+    """Return our backbones that declare their conventional class.
 
     Imports the libraries that they need; a backbone whose library cannot be imported is
     left out.
@@ -88,7 +88,7 @@ _WEIGHT_SOURCES = ('init_cfg', 'pretrained', 'convert_weights')
 
 
 def depths_of(backbone: Dict[str, Any]) -> List[int]:
-    """Blocks of each stage; those of the class where the arguments are silent."""
+    """Return the blocks of each stage; by default those of the class."""
     if is_timm(backbone):
         return block_counts(backbone)
     if 'depth' in backbone or _class_name(backbone) == 'VisionTransformer':
@@ -102,7 +102,7 @@ def depths_of(backbone: Dict[str, Any]) -> List[int]:
 
 
 def with_depths(backbone: Dict[str, Any], depths: Sequence[int]) -> Dict[str, Any]:
-    """The same backbone with other numbers of blocks.
+    """Return the same backbone with other numbers of blocks.
 
     Raises:
         UserError: if it is a timm model, whose arguments for it differ.
@@ -127,7 +127,7 @@ def with_depths(backbone: Dict[str, Any], depths: Sequence[int]) -> Dict[str, An
 def named_backbone(
     name: str, depths: Optional[Sequence[int]] = None, width: Optional[int] = None
 ) -> Dict[str, Any]:
-    """Arguments of a named backbone, conventional class.
+    """Return the arguments of a named backbone, conventional class.
 
     Args:
         name: one of :data:`BACKBONES` or :data:`PUBLISHED_BACKBONES`, or ``timm:``
@@ -184,13 +184,13 @@ def named_backbone(
 
 
 def input_frames(backbone: Dict[str, Any]) -> Optional[int]:
-    """Frames of an input where none are given; None for a backbone of images."""
+    """Return the default number of frames; None for a backbone of images."""
     frames = _declared(backbone).usual_frames
     return frames and backbone.get('num_frames', frames)
 
 
 def with_frames(backbone: Dict[str, Any], frames: int) -> Dict[str, Any]:
-    """The same backbone with position embeddings for a number of frames."""
+    """Return the same backbone with position embeddings for a number of frames."""
     embedded = _class_name(backbone) == 'VisionTransformer'
     return dict(backbone, num_frames=frames) if embedded else backbone
 
@@ -211,7 +211,7 @@ def packaged_config(path: str) -> Config:
 
 
 def config_backbone(path: str) -> Dict[str, Any]:
-    """`model.backbone` of a config file, without its source of weights.
+    """Read `model.backbone` of a config file, without its source of weights.
 
     Args:
         path: a config file, or `mmdet::…` for one of mmdet's own.
@@ -235,7 +235,7 @@ def config_backbone(path: str) -> Dict[str, Any]:
 
 
 def _declared(backbone: Dict[str, Any]) -> Type[DualResidualBackbone]:
-    """Our class of a backbone, whichever class its arguments name.
+    """Return our class of a backbone, whichever class its arguments name.
 
     Raises:
         UserError: if the type is neither a known class nor ours.
@@ -259,7 +259,7 @@ def _class_name(backbone: Dict[str, Any]) -> str:
 
 
 def conventional_backbone(backbone: Dict[str, Any], **changes: Any) -> Dict[str, Any]:
-    """The same backbone as the class of the MM stack, or as timm's model.
+    """Return the same backbone as the class of the MM stack, or as timm's model.
 
     Raises:
         UserError: if the type is neither a known class nor ours.
@@ -271,7 +271,7 @@ def conventional_backbone(backbone: Dict[str, Any], **changes: Any) -> Dict[str,
 def reversible_backbone(
     backbone: Dict[str, Any], **dual_residual: Any
 ) -> Dict[str, Any]:
-    """The same backbone as our class.
+    """Return the same backbone as our class.
 
     Args:
         backbone: arguments of either class; its own `dual_residual` is the base.

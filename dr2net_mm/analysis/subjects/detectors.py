@@ -28,7 +28,7 @@ BOXES = 8
 
 
 def config_detector(path: str) -> Dict[str, Any]:
-    """`model` of a config file, its weights untouched by checkpoints.
+    """Read `model` of a config file, its weights untouched by checkpoints.
 
     Args:
         path: a config file, or `mmdet::…` for one of mmdet's own.
@@ -54,7 +54,7 @@ def detector_variant(
     backbone: Optional[Dict[str, Any]] = None,
     **dual_residual: Any,
 ) -> Dict[str, Any]:
-    """Arguments of a detector whose backbone runs in another mode.
+    """Return the arguments of a detector whose backbone runs in another mode.
 
     Args:
         detector: arguments of the detector.
@@ -101,7 +101,7 @@ def build_detector(detector: Dict[str, Any], encoder: bool = False) -> nn.Module
 
 
 def has_encoder(detector: Dict[str, Any]) -> bool:
-    """Whether a detector has encoder layers that can be checkpointed."""
+    """Return whether a detector has encoder layers that can be checkpointed."""
     return 'encoder' in detector
 
 
@@ -112,7 +112,7 @@ def random_samples(
     device: str = 'cpu',
     boxes: int = BOXES,
 ) -> List[Any]:
-    """Data samples with random boxes, the same ones each time."""
+    """Make data samples with random boxes, the same ones each time."""
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData
 
@@ -142,7 +142,7 @@ def random_samples(
 
 @contextlib.contextmanager
 def enough_queries(images: Tensor) -> Iterator[None]:
-    """Context that explains what a DETR-like detector says of too small images.
+    """Explain what a DETR-like detector says of too small images.
 
     Raises:
         UserError: if its encoder has fewer tokens than its decoder has queries.
@@ -161,7 +161,7 @@ def enough_queries(images: Tensor) -> Iterator[None]:
 
 
 def detector_loss(model: nn.Module, images: Tensor, samples: Sequence[Any]) -> Tensor:
-    """The loss that the detector is trained with, a scalar."""
+    """Compute the loss that the detector is trained with, a scalar."""
     with enough_queries(images):
         total, _ = model.parse_losses(model.loss(images, samples))
     return total

@@ -16,12 +16,12 @@ _TYPES = ('Dr2TimmBackbone', 'ConventionalTimmBackbone')
 
 
 def is_timm(backbone: Dict[str, Any]) -> bool:
-    """Whether the arguments are those of a timm model, of either class."""
+    """Return whether the arguments are those of a timm model, of either class."""
     return backbone.get('type') in _TYPES
 
 
 def timm_backbone(name: str) -> Dict[str, Any]:
-    """Arguments of a timm model with random weights.
+    """Return the arguments of a timm model with random weights.
 
     BatchNorm layers are in evaluation mode, where there are any.
 
@@ -47,7 +47,7 @@ def timm_backbone(name: str) -> Dict[str, Any]:
 
 
 def own_size(backbone: Dict[str, Any]) -> Tuple[int, int]:
-    """Height and width of the images that a timm model is built for.
+    """Return the height and width of the images that a timm model is built for.
 
     Raises:
         UserError: If the model cannot be built.
@@ -56,7 +56,7 @@ def own_size(backbone: Dict[str, Any]) -> Tuple[int, int]:
 
 
 def block_counts(backbone: Dict[str, Any]) -> List[int]:
-    """Residual blocks of each list that a timm model has."""
+    """Count the residual blocks of each list that a timm model has."""
     family = _build(backbone).family
     lists = family.checkpointed_blocks()
     return [len(family.model.get_submodule(name)) for name in lists]
@@ -65,7 +65,7 @@ def block_counts(backbone: Dict[str, Any]) -> List[int]:
 def fitted(
     backbone: Dict[str, Any], sizes: Sequence[Tuple[int, ...]]
 ) -> Dict[str, Any]:
-    """Arguments with which a timm model takes images of some sizes.
+    """Return the arguments with which a timm model takes images of some sizes.
 
     Args:
         backbone: Arguments of the model.
@@ -103,7 +103,7 @@ def fitted(
 
 
 def _build(backbone: Dict[str, Any]) -> nn.Module:
-    """The dual-residual backbone of a timm model."""
+    """Build the dual-residual backbone of a timm model."""
     from mmengine.registry import MODELS
 
     arguments = {

@@ -46,7 +46,7 @@ def outputs_on_test_set(
 
 
 def _init_weights_quietly(model: torch.nn.Module) -> None:
-    """Initialise without MMEngine's three lines for every parameter."""
+    """Initialize weights without MMEngine's three lines for every parameter."""
     import logging
 
     from mmengine.logging import MMLogger

@@ -34,7 +34,7 @@ _SAMPLERS = ('SampleFrames', 'UniformSample')
 def config_of_videos(
     config: Config, files: Sequence[str], list_file: str, num_clips: int
 ) -> Config:
-    """A copy of a recogniser's config that is tested on given video files.
+    """Copy a recognizer's config and let it test on given video files.
 
     Args:
         config: With a ``test_dataloader`` that reads video files.
@@ -72,7 +72,7 @@ def config_of_videos(
 def class_probabilities(
     scores: Sequence[np.ndarray], names: Sequence[str], ignored: Sequence[str]
 ) -> List[List[float]]:
-    """Scores of the classes that are not ignored, adding up to 1 for each video.
+    """Normalize the scores of the classes that count to 1 for each video.
 
     Args:
         scores: Probabilities of each video, at least as many as there are names.

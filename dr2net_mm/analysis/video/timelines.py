@@ -84,7 +84,7 @@ def _prediction(proposal: Dict[str, Any]) -> Prediction:
 
 
 def choose_videos(names: Sequence[str], count: int) -> List[str]:
-    """Names spread evenly over the sorted list, so that nobody picks the best.
+    """Choose names spread evenly over the sorted list, not by their results.
 
     From the first to the last: a plain stride would meet the same class again and again
     where classes follow one another in turn.
@@ -98,7 +98,7 @@ def choose_videos(names: Sequence[str], count: int) -> List[str]:
 def shown_predictions(
     timeline: Timeline, top: Optional[int] = None
 ) -> List[Prediction]:
-    """The ``top`` best predictions; as many as there are annotated segments if None.
+    """Return the ``top`` best predictions; None: as many as annotated segments.
 
     The second takes no score threshold, which could be chosen to flatter.
     """
@@ -196,7 +196,7 @@ def timelines_of(
     chosen: Optional[Sequence[str]] = None,
     count: int = _SHOWN_VIDEOS,
 ) -> List[Timeline]:
-    """Videos of a subset with their predictions.
+    """Return the videos of a subset with their predictions.
 
     Args:
         videos: annotations by video id.

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def checkpointing_refusal(backbone: str) -> str:
-    """What a dual-residual class says to ``with_cp=True``."""
+    """Explain why a dual-residual class refuses ``with_cp=True``."""
     return (
         f'with_cp=True has no use in {backbone}: its activations are reconstructed, '
         'not checkpointed. Set with_cp=False in the backbone (and '

@@ -68,7 +68,7 @@ class CostedStage(Stage):
 
 
 def _first_trained(branches: Sequence[Branch], x: Tensor) -> int:
-    """How many of the first branches no gradient passes."""
+    """Count the first branches that no gradient passes."""
     if x.requires_grad:
         return 0
     for i, branch in enumerate(branches):
@@ -113,7 +113,7 @@ def _meta(tensor: Tensor) -> Tensor:
 def counted_costs(
     backbone: nn.Module, shape: Sequence[int], branch_bytes: int
 ) -> List[StageCost]:
-    """Costs of the stages of a backbone for inputs of a shape.
+    """Count the costs of the stages of a backbone for inputs of a shape.
 
     Args:
         backbone: A dual-residual backbone, of which nothing is changed.
@@ -140,7 +140,7 @@ class CountedCosts(DualResidualBackbone):
     def input_costs(
         self, shape: Sequence[int], branch_bytes: int = 4
     ) -> List[StageCost]:
-        """Memory and work of each stage for an input of a shape.
+        """Count memory and work of each stage for an input of a shape.
 
         Args:
             shape: Shape of the input, [B, C, H, W] or [B, C, T, H, W].
@@ -149,7 +149,7 @@ class CountedCosts(DualResidualBackbone):
         return counted_costs(self, shape, branch_bytes)
 
     def _counted_plan(self, x: Tensor) -> Optional[Plan]:
-        """Which branches are stored for an input ``x``, see ``memory_budget``."""
+        """Return the plan for an input ``x``, see ``memory_budget``."""
         if self.dual_residual_options.memory_budget is None:
             return None
         branch_bytes = 2 if AutocastState(x.device).enabled() else 4
@@ -162,7 +162,7 @@ class CountedCosts(DualResidualBackbone):
 def padded_plan(
     plan: Optional[Plan], stage: int, branches: Sequence[Branch]
 ) -> Optional[Plan]:
-    """A plan whose entry of a stage also names its frozen first branches.
+    """Extend the plan of a stage by its frozen first branches.
 
     Args:
         plan: A plan of counted costs, which leave those branches out.

@@ -26,7 +26,7 @@ class BackboneDeclaration:
 
     @classmethod
     def plain_config(cls, config: Mapping[str, Any]) -> Dict[str, Any]:
-        """Config of the conventional twin: the same arguments, without streams.
+        """Return the config of the conventional twin: the same, without streams.
 
         Args:
             config: Arguments of this class, or of the conventional one.
@@ -35,18 +35,18 @@ class BackboneDeclaration:
         return dict(plain, type=cls.plain_class)
 
     def example_size(self) -> Tuple[int, ...]:
-        """Shape [C, H, W] or [C, T, H, W] of a small input that the backbone takes."""
+        """Return the shape [C, H, W] or [C, T, H, W] of a small valid input."""
         raise NotImplementedError
 
     def example_input(self, batch: int = 1) -> Tensor:
-        """Random images [B, C, H, W] or videos [B, C, T, H, W], always the same."""
+        """Make a random input [B, *example_size], the same one each time."""
         generator = torch.Generator().manual_seed(0)
         return torch.randn((batch, *self.example_size()), generator=generator)
 
     def input_costs(
         self, shape: Sequence[int], branch_bytes: int = 4
     ) -> List[StageCost]:
-        """Memory and work of each stage for inputs of a shape.
+        """Compute memory and work of each stage for inputs of a shape.
 
         Args:
             shape: Shape of the input, [B, C, H, W] or [B, C, T, H, W].

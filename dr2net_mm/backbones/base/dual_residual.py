@@ -155,7 +155,7 @@ class DualResidualBackbone(BackboneDeclaration, BaseModule):
             stage.monitor.check()
 
     def remainder_bits(self) -> int:
-        """Bits that a β-step keeps for each number of a stream."""
+        """Return the bits that a β-step keeps for each number of a stream."""
         if self.dual_residual_options.arithmetic == 'float':
             return 0
         ratio = Ratio(beta_numerator(self.beta), BETA_BITS)
@@ -164,7 +164,7 @@ class DualResidualBackbone(BackboneDeclaration, BaseModule):
     def _step_costs(
         self, branches: Sequence[Branch], tokens: int, channels: int, branch_bytes: int
     ) -> List[StepCost]:
-        """Memory and work of each branch of a stage.
+        """Compute memory and work of each branch of a stage.
 
         Args:
             branches: The branches that gradients pass.
@@ -188,7 +188,7 @@ class DualResidualBackbone(BackboneDeclaration, BaseModule):
     def _storage_plan(
         self, key: Tuple, stage_costs: Callable[[], List[StageCost]]
     ) -> Optional[Plan]:
-        """Which steps are stored for inputs of one kind, see ``memory_budget``.
+        """Return the plan for inputs of one kind, see ``memory_budget``.
 
         Args:
             key: What the costs depend on, apart from the coefficients.
@@ -205,7 +205,7 @@ class DualResidualBackbone(BackboneDeclaration, BaseModule):
         return self._storage_plans[key]
 
     def _recomputed(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """``function(*arguments)``, recomputed in a reversible backward pass.
+        """Call a function; recompute it in a reversible backward pass.
 
         For ordinary layers outside the stages, such as an embedding. Where activations
         are stored, or no gradient is wanted, it is an ordinary call.
@@ -248,7 +248,7 @@ class DualResidualBackbone(BackboneDeclaration, BaseModule):
 
 
 def dual_residual_backbones(model: nn.Module) -> Dict[str, DualResidualBackbone]:
-    """Dual-residual backbones within a model, by their names in it."""
+    """Return the dual-residual backbones within a model, by their names in it."""
     return {
         name: module
         for name, module in model.named_modules()

@@ -46,7 +46,7 @@ class Comparison(NamedTuple):
         return len(self.matched) + len(self.missing) + len(self.mismatched)
 
     def below(self, prefix: str) -> 'Comparison':
-        """The part of the comparison whose names start with ``prefix``."""
+        """Return the part of the comparison whose names start with ``prefix``."""
         return Comparison(
             [name for name in self.matched if name.startswith(prefix)],
             [name for name in self.missing if name.startswith(prefix)],
@@ -54,7 +54,7 @@ class Comparison(NamedTuple):
         )
 
     def example(self) -> str:
-        """The first difference, in words."""
+        """Describe the first difference, in words."""
         if self.mismatched:
             name, found, wanted = self.mismatched[0]
             return f'{name} is {found} in the checkpoint and {wanted} in the model'
@@ -62,7 +62,7 @@ class Comparison(NamedTuple):
 
 
 def shapes(state_dict: Mapping[str, Any]) -> Dict[str, Shape]:
-    """Shapes of the tensors that a checkpoint should hold, by name."""
+    """Return the shapes of the tensors that a checkpoint should hold, by name."""
     return {
         re.sub(r'^module\.', '', name): tuple(value.shape)
         for name, value in state_dict.items()
@@ -89,7 +89,7 @@ def compare(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Comparison:
 
 
 def weights_of(content: Any) -> Dict[str, Any]:
-    """The tensors of a checkpoint, wherever its author put them."""
+    """Find the tensors of a checkpoint, wherever its author put them."""
     for key in ('state_dict', 'model', 'module'):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -103,7 +103,7 @@ def weights_of(content: Any) -> Dict[str, Any]:
 
 
 def layout(names: Iterable[str]) -> str:
-    """What a file is, as far as its names tell."""
+    """Tell from its names which network a file belongs to."""
     names = list(names)
     if not names:
         return 'a file without weights'

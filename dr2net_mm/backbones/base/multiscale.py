@@ -64,7 +64,7 @@ def runs_of(
 
 
 def checked_scales(out_scales: Sequence[int], scales: int, name: str) -> List[int]:
-    """Numbers of scales in order, negative ones counted from the end.
+    """Return the numbers of scales in order, negative ones counted from the end.
 
     Raises:
         ValueError: If there is none, or no such scale.
@@ -91,25 +91,25 @@ class MultiscaleBackbone(CountedCosts, DualResidualBackbone, ABC):
 
     @abstractmethod
     def _block_branches(self, block: nn.Module, x: Tensor, size: Size) -> List[Branch]:
-        """Residual branches of a shape-preserving block on tokens ``x`` [B, N, C]."""
+        """Return the branches of a shape-preserving block on tokens [B, N, C]."""
 
     @abstractmethod
     def _transition(self, block: nn.Module, x: Tensor, size: Size) -> Tensor:
-        """Tokens behind a transition block."""
+        """Compute the tokens behind a transition block."""
 
     @abstractmethod
     def _size_behind(self, block: nn.Module, size: Size) -> Size:
-        """Size of the grid behind a transition block."""
+        """Return the size of the grid behind a transition block."""
 
     @abstractmethod
     def _finish_scale(
         self, scale: int, x: Tensor, size: Size
     ) -> Tuple[Tensor, List[Tensor]]:
-        """The stream as the next block sees it, and the outputs of a scale."""
+        """Return the stream as the next block sees it, and a scale's outputs."""
 
     @abstractmethod
     def _scale_modules(self, scale: int) -> List[nn.Module]:
-        """Modules whose parameters an output uses."""
+        """Return the modules whose parameters an output uses."""
 
     def _init_multiscale(
         self, dual_residual: Optional[dict], runs: List[Run], fusions: Sequence[str]
@@ -129,7 +129,7 @@ class MultiscaleBackbone(CountedCosts, DualResidualBackbone, ABC):
         return None if is_traced() else self.dual_residual_options.chunk
 
     def _run_scales(self, images: Tensor, x: Tensor, size: Size) -> List[Tensor]:
-        """Outputs of the wanted scales.
+        """Compute the outputs of the wanted scales.
 
         Args:
             images: The input of the backbone, by which a storage plan is chosen.
@@ -169,7 +169,7 @@ class MultiscaleBackbone(CountedCosts, DualResidualBackbone, ABC):
     def _finish_run(
         self, run: Run, size: Size, goes_on: bool, x: Tensor
     ) -> Tuple[Tensor, ...]:
-        """Outputs of a run, and the stream behind it where another one follows."""
+        """Return the outputs of a run, and the stream if another run follows."""
         outputs: List[Tensor] = []
         for item in run.tail:
             if item.scale is not None:

@@ -31,7 +31,7 @@ _BLOCK = re.compile(r'^((stages|layers)\.\d+\.(blocks\.\d+\.)?|blocks\.\d+\.)')
 
 
 def pretrained_source(backbone: nn.Module) -> Optional[str]:
-    """File or address that a backbone's weights are to come from, None for random ones.
+    """Return the file or URL of a backbone's weights; None for random ones.
 
     Args:
         backbone: With ``init_cfg`` and, in mmaction's classes, ``pretrained``.
@@ -46,7 +46,7 @@ def pretrained_source(backbone: nn.Module) -> Optional[str]:
 
 @contextlib.contextmanager
 def guarded_loading(backbone: nn.Module, inflate_input: bool = False) -> Iterator[None]:
-    """Context of a backbone's ``init_weights``, which loads a file or raises.
+    """Let ``init_weights`` of a backbone load its file or raise.
 
     Args:
         backbone: The backbone.
@@ -86,7 +86,7 @@ def guarded_loading(backbone: nn.Module, inflate_input: bool = False) -> Iterato
 
 
 def _bare(weights: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The backbone of a detector's weights; all of them if there is none."""
+    """Return the backbone of a detector's weights; all of them if there is none."""
     prefix = 'backbone.'
     below = {n[len(prefix) :]: v for n, v in weights.items() if n.startswith(prefix)}
     return below or weights
@@ -156,7 +156,7 @@ def _trained_names(backbone: nn.Module) -> Dict[str, Tensor]:
 def _refusal(
     backbone: nn.Module, result: Comparison, deeper: List[str], source: str
 ) -> str:
-    """What is wrong with a file, in one line."""
+    """Describe what is wrong with a file, in one line."""
     raw = weights_of(read_source(source))
     name = type(backbone).__name__
     difference = result.example()
@@ -173,7 +173,7 @@ def _refusal(
 def _remedy(
     backbone: nn.Module, result: Comparison, deeper: List[str], raw: Mapping[str, Any]
 ) -> str:
-    """Which option or converter helps."""
+    """Name the option or converter that helps."""
     kind, wrong = layout(raw), [name for name, _, _ in result.mismatched]
     foreign = len(result.matched) < 0.5 * result.total
     # mmdet's Swin takes names below backbone. and no others.
@@ -229,7 +229,7 @@ def _channels_differ(result: Comparison) -> bool:
 
 
 def inflated(weight: Tensor, channels: int) -> Tensor:
-    """Weight of a first layer for another number of input channels.
+    """Adapt the weight of a first layer to another number of channels.
 
     The channels of the file are repeated in turn and scaled by (old / new), so that an
     input whose channels are alike gives what it gave. One channel takes their sum.
@@ -259,7 +259,7 @@ def _inflate_first_layer(backbone: nn.Module, state_dict: Dict[str, Any]) -> Non
 
 
 def read_source(source: str) -> Any:
-    """Content of a checkpoint; an empty dictionary where it cannot be read."""
+    """Read a checkpoint; return an empty dictionary if that fails."""
     try:
         return CheckpointLoader.load_checkpoint(source, 'cpu')
     except (OSError, RuntimeError, ValueError):
@@ -267,7 +267,7 @@ def read_source(source: str) -> Any:
 
 
 def _load_bare(filename: str, map_location: Any = None) -> Dict[str, Any]:
-    """A bare backbone under the names that it has in a detector."""
+    """Load a bare backbone under the names that it has in a detector."""
     path = filename[len(BARE_SCHEME) :]
     weights = weights_of(CheckpointLoader.load_checkpoint(path, map_location))
     return {'state_dict': {f'backbone.{key}': value for key, value in weights.items()}}
@@ -279,7 +279,7 @@ def allow_bare_scheme() -> None:
 
 
 def is_bare(backbone: nn.Module, raw: Mapping[str, Any]) -> bool:
-    """Whether weights are a backbone by itself, under the backbone's own names."""
+    """Return whether weights are a bare backbone under its own names."""
     prefixed = any(name.startswith('backbone.') for name in raw)
     own = any(name in raw for name in _trained_names(backbone) if '.attn.' in name)
     return own and not prefixed

@@ -67,7 +67,7 @@ def refuse_symbols(backbone: nn.Module, x: Tensor) -> None:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether a device has a part only of some parameter between the iterations."""
+    """Return whether some parameter is sharded between the iterations."""
     units = _sharded_units()
     return any(isinstance(module, units) for module in model.modules()) or any(
         _is_slice(parameter) for parameter in model.parameters()
@@ -100,7 +100,7 @@ def _check_modules(backbone: nn.Module, reversible: bool) -> None:
 
 
 def _sharded_units() -> Tuple[type, ...]:
-    """Classes of modules that FSDP shards by themselves."""
+    """Return the classes of modules that FSDP shards by themselves."""
     # Loaded where there is any; it takes a second.
     fsdp = sys.modules.get('torch.distributed.fsdp')
     names = ('FullyShardedDataParallel', 'FSDPModule')
@@ -108,12 +108,12 @@ def _sharded_units() -> Tuple[type, ...]:
 
 
 def _is_slice(parameter: nn.Parameter) -> bool:
-    """Whether DeepSpeed's ZeRO stage 3 keeps a slice of a parameter."""
+    """Return whether DeepSpeed's ZeRO stage 3 keeps a slice of a parameter."""
     return hasattr(parameter, 'ds_tensor')
 
 
 def _hides_parameters(module: nn.Module) -> bool:
-    """Whether tensors that need a gradient stand where parameters should.
+    """Return whether tensors that need a gradient stand where parameters should.
 
     A module that computes its weight from parameters of its own, as weight
     normalisation does, is no such case.

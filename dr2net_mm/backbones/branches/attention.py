@@ -74,7 +74,7 @@ class AttentionBranch(TokenBranch):
 
 
 def self_attention(attention: nn.Module, x: Tensor, fused: bool = True) -> Tensor:
-    """mmaction's ``Attention``, by default without its matrix of weights.
+    """Compute mmaction's ``Attention``, by default without an N² matrix.
 
     Args:
         attention: mmaction's VideoMAE ``Attention``.
@@ -109,7 +109,7 @@ def self_attention(attention: nn.Module, x: Tensor, fused: bool = True) -> Tenso
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, dropout: float, scale: float
 ) -> Tensor:
-    """``dropout(softmax(scale·q·kᵀ))·v`` by a kernel that keeps no N² weights.
+    """Compute ``dropout(softmax(scale·q·kᵀ))·v`` without storing N² weights.
 
     On the CPU torch has such a kernel where there is no dropout.
 

@@ -11,7 +11,7 @@ _BYTES_PER_VALUE = 4
 def tokens_per_piece(
     chunk: Union[None, int, str], tokens: int, channels: int, values_per_token: int
 ) -> Optional[int]:
-    """Tokens of a piece of a branch, or None for all of them.
+    """Return the tokens of a piece of a branch, or None for all of them.
 
     ``'auto'`` takes as many as keep the activations of a piece within the size of
     the stream itself, of which a reversible stage holds four in its backward pass.

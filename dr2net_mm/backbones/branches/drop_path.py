@@ -8,7 +8,7 @@ from dr2net_mm.reversible import Piece
 
 
 def drop_prob_of(layer: nn.Module) -> float:
-    """Probability of a drop-path layer; 0 of an identity.
+    """Return the probability of a drop-path layer; 0 of an identity.
 
     Raises:
         TypeError: If the layer is of another kind.

@@ -51,7 +51,7 @@ def estimated_cost(
 
 
 def _leaves(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """Modules without children that keep something for the backward pass."""
+    """Yield modules without children that keep something for the backward pass."""
     for module in modules:
         for leaf in module.modules():
             free = isinstance(leaf, _FREE) or type(leaf).__name__ == 'DropPath'

@@ -77,7 +77,7 @@ class LayersBranch(TokenBranch):
         return scale_tokens(out, drop_mask, piece)
 
     def function(self, x: Tensor) -> Tensor:
-        """F without drop path, on tokens [..., C] or samples."""
+        """Evaluate F without drop path, on tokens [..., C] or samples."""
         out = x
         for layer in self.layers:
             out = layer(out)
@@ -114,12 +114,12 @@ class DifferenceBranch(LayersBranch):
         )
 
     def function(self, x: Tensor) -> Tensor:
-        """block(x) - x."""
+        """Evaluate ``block(x) - x``."""
         return super().function(x) - x
 
 
 def channels_last(branch: LayersBranch) -> LayersBranch:
-    """The branch of a stream [B, H, W, C] that another one of [B, C, H, W] makes."""
+    """Adapt a branch of streams [B, C, H, W] to streams [B, H, W, C]."""
     assert branch.sample is not None, 'a branch of feature maps has a shape'
     channels, height, width = branch.sample
     whole = functools.partial(_through_maps, branch)
@@ -140,7 +140,7 @@ def _through_maps(branch: LayersBranch, x: Tensor) -> Tensor:
 
 
 def _module_of(layer: Layer) -> Optional[nn.Module]:
-    """The module that a layer is, or is a call of."""
+    """Return the module that a layer is, or is a call of."""
     called: object = layer
     if isinstance(called, functools.partial):
         called = called.func

@@ -95,7 +95,7 @@ class PoolingAttentionBranch(TokenBranch):
 
 
 def pooled_size(pool: nn.Module, size: Sequence[int]) -> List[int]:
-    """Size of a grid behind a pooling convolution."""
+    """Return the size of a grid behind a pooling convolution."""
     return [
         (length + 2 * padding - kernel) // stride + 1
         for length, kernel, stride, padding in zip(

@@ -73,7 +73,7 @@ class ShiftedWindowBranch(TokenBranch):
         return self._cost
 
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
-        """Groups of windows, or the whole stream."""
+        """Split the stream into groups of windows, or leave it whole."""
         channels = stream.shape[-1]
         size = self.piece_tokens(stream.numel() // channels, channels)
         if size is None:
@@ -101,7 +101,7 @@ class ShiftedWindowBranch(TokenBranch):
         return scale_tokens(out, drop_mask, piece)
 
     def _windows(self, x: Tensor, piece: Piece) -> Tensor:
-        """Attention within the windows of a piece, tokens [T, C] to [T, C]."""
+        """Apply attention within the windows of a piece, [T, C] to [T, C]."""
         context, places, channels = piece.context, prod(self.window), x.shape[-1]
         if context.places is not None:
             padded = x.new_zeros(context.windows * places, channels)

@@ -36,7 +36,7 @@ class TokenBranch(Branch):
         return size if size < tokens else None
 
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
-        """Runs of tokens."""
+        """Split the stream into runs of tokens."""
         channels = stream.shape[-1]
         tokens = stream.numel() // channels
         size = self.piece_tokens(tokens, channels)
@@ -45,7 +45,7 @@ class TokenBranch(Branch):
         return [Piece(slice(i, min(i + size, tokens))) for i in range(0, tokens, size)]
 
     def drop_mask(self, stream: Tensor) -> Optional[Tensor]:
-        """Factor of each token: 0 where its sample is dropped."""
+        """Return the factor of each token: 0 where its sample is dropped."""
         probability = drop_prob_of(self.drop_path)
         scale = drop_path_scale(stream, probability, self.drop_path.training)
         if scale is None:

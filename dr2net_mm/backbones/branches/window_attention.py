@@ -77,7 +77,7 @@ class WindowAttentionBranch(TokenBranch):
         )
 
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
-        """Groups of windows."""
+        """Split the stream into groups of windows."""
         channels = stream.shape[-1]
         size = self.piece_tokens(stream.numel() // channels, channels)
         return window_pieces(
@@ -104,7 +104,7 @@ class WindowAttentionBranch(TokenBranch):
 def window_attention(
     msa: nn.Module, x: Tensor, places: int, context: WindowContext
 ) -> Tensor:
-    """Multi-head self-attention within windows.
+    """Compute multi-head self-attention within windows.
 
     Args:
         msa: mmdet's ``WindowMSA`` or mmaction's ``WindowAttention3D``.
@@ -135,7 +135,7 @@ def window_attention(
 def dot_product_attention(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: float, scale: float
 ) -> Tensor:
-    """``dropout(softmax(scale·q·kᵀ + bias))·v``.
+    """Compute ``dropout(softmax(scale·q·kᵀ + bias))·v``.
 
     On CUDA a fused kernel does this without the matrix of weights. On the CPU torch
     has none that gives the bias a gradient, and the way that it falls back to makes
@@ -157,7 +157,7 @@ def dot_product_attention(
 
 
 def attention_bias(msa: nn.Module, places: int, region: Optional[Tensor]) -> Tensor:
-    """Relative position bias, plus the mask between regions where there are any.
+    """Add the relative position bias and the mask between regions.
 
     In a window that was clipped to a small grid the bias is that of the first places of
     the whole window, as in mmaction.

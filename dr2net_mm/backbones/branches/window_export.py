@@ -27,7 +27,7 @@ def attention_in_all_windows(
     window: Sequence[int],
     shift: Sequence[int],
 ) -> Tensor:
-    """Multi-head self-attention in all windows of all samples at once.
+    """Compute multi-head self-attention in all windows of all samples at once.
 
     Args:
         msa: mmdet's ``WindowMSA`` or mmaction's ``WindowAttention3D``.
@@ -82,7 +82,7 @@ def window_grid(
     shift: Tuple[int, ...],
     device: torch.device,
 ) -> WindowGrid:
-    """The windows of a grid, as tensors on a device.
+    """Return the windows of a grid, as tensors on a device.
 
     A tracer watches one thread. Tensors made in another are constants of its graph,
     and ones that can be cached.

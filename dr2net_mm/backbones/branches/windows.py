@@ -46,7 +46,7 @@ class WindowContext(NamedTuple):
 def _axis(
     size: int, window: int, shift: int, shift_first: bool
 ) -> Tuple[Tensor, Tensor]:
-    """Source (-1 for padding) and region of each place along one axis.
+    """Return the source (-1 for padding) and region of each place along one axis.
 
     The axis is padded at its end to a multiple of the window, then rolled by the
     shift; or first rolled, then padded.
@@ -69,7 +69,7 @@ def window_layout(
     shift: Tuple[int, ...],
     shift_first: bool = False,
 ) -> WindowLayout:
-    """Layout of the windows of a grid, on the CPU.
+    """Compute the layout of the windows of a grid, on the CPU.
 
     Args:
         size: Tokens along each axis, e.g. (H, W).
@@ -99,7 +99,7 @@ def window_layout(
 
 
 def _partition(grid: Tensor, window: Sequence[int]) -> Tensor:
-    """Windows of a padded grid: [windows, places in a window]."""
+    """Partition a padded grid into windows: [windows, places in a window]."""
     split: List[int] = []
     for length, extent in zip(grid.shape, window):
         split += [length // extent, extent]
@@ -122,7 +122,7 @@ def window_pieces(
     device: torch.device,
     shift_first: bool = False,
 ) -> Tuple[Piece, ...]:
-    """Pieces of whole windows, over all samples of a batch, on a device.
+    """Return the pieces of whole windows, over all samples of a batch, on a device.
 
     Windows with and without a mask are in separate pieces, so that most of a shifted
     layer needs none.
@@ -177,7 +177,7 @@ def _piece(
 
 
 def _copied(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device, without waiting for the copy."""
+    """Copy a tensor to a device without waiting for the copy."""
     if device.type == 'cuda':
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

@@ -28,7 +28,7 @@ class LayerNorm2d(nn.LayerNorm):
         super().__init__(num_channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normed maps, of the shape of x [B, C, H, W]."""
+        """Normalize maps of the shape [B, C, H, W]."""
         x = super().forward(x.permute(0, 2, 3, 1))
         return x.permute(0, 3, 1, 2).contiguous()
 
@@ -98,7 +98,7 @@ class SimpleFeaturePyramid(BaseModule):
         )
 
     def forward(self, inputs: Union[Tensor, Sequence[Tensor]]) -> Tuple[Tensor, ...]:
-        """Feature maps, the largest first.
+        """Compute the feature maps, the largest first.
 
         Args:
             inputs: The backbone's map [B, in_channels, H, W], also as a list of one.
@@ -157,7 +157,7 @@ def _one_width(in_channels: Any) -> int:
 
 
 def _level(scale: float, width: int, out: int, norm_cfg: dict) -> nn.Sequential:
-    """Layers from the backbone's map to one level."""
+    """Build the layers from the backbone's map to one level."""
     layers: List[nn.Module] = []
     if scale == 0.5:
         layers.append(nn.MaxPool2d(kernel_size=2, stride=2))

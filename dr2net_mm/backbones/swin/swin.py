@@ -62,7 +62,7 @@ class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
         self._init_token_grid(dual_residual)
 
     def forward(self, x: Tensor) -> List[Tensor]:
-        """Feature maps of the stages of ``out_indices``.
+        """Compute the feature maps of the stages of ``out_indices``.
 
         Args:
             x: Images [B, in_channels, H, W].
@@ -136,6 +136,6 @@ class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
         return layer(x, size)[0]
 
     def _downsampled_size(self, layer: nn.Module, size: GridSize) -> GridSize:
-        """The size after mmdet's ``PatchMerging``, which pads the corner."""
+        """Return the size after mmdet's ``PatchMerging``, which pads the corner."""
         strides = layer.sampler.stride
         return tuple(-(-length // stride) for length, stride in zip(size, strides))

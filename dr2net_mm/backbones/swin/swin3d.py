@@ -75,7 +75,7 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
     def forward(
         self, x: Tensor, frames: Optional[Sequence[int]] = None
     ) -> Union[Tensor, Tuple[Tensor, ...]]:
-        """Feature maps of the stages of ``out_indices``.
+        """Compute the feature maps of the stages of ``out_indices``.
 
         Args:
             x: Videos [B, in_channels, T, H, W].
@@ -154,6 +154,6 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
         return layer(x.view(x.shape[0], *size, -1)).flatten(1, 3)
 
     def _downsampled_size(self, layer: nn.Module, size: GridSize) -> GridSize:
-        """The size after mmaction's ``PatchMerging``, which keeps the frames."""
+        """Return the size after mmaction's ``PatchMerging``, which keeps the frames."""
         frames, height, width = size
         return frames, -(-height // 2), -(-width // 2)

@@ -36,31 +36,31 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
 
     @abstractmethod
     def _grid_stages(self) -> nn.ModuleList:
-        """The parent's stages, each with ``blocks`` and a ``downsample`` or None."""
+        """Return the parent's stages, with ``blocks`` and ``downsample`` or None."""
 
     @abstractmethod
     def _stage_channels(self, i: int) -> int:
-        """Channels of the tokens of a stage."""
+        """Return the channels of the tokens of a stage."""
 
     @abstractmethod
     def _embed_patches(self, x: Tensor) -> Tuple[Tensor, GridSize]:
-        """Tokens [B, T, C] of the patches, and the size of their grid."""
+        """Embed patches: tokens [B, T, C], and the size of their grid."""
 
     @abstractmethod
     def _block_branches(self, block: nn.Module, size: GridSize) -> List[Branch]:
-        """The residual branches of a block."""
+        """Return the residual branches of a block."""
 
     @abstractmethod
     def _downsample(self, layer: nn.Module, x: Tensor, size: GridSize) -> Tensor:
-        """Merged patches [B, T / 4, 2C] of tokens [B, T, C]."""
+        """Merge tokens [B, T, C] into patches [B, T / 4, 2C]."""
 
     @abstractmethod
     def _downsampled_size(self, layer: nn.Module, size: GridSize) -> GridSize:
-        """Size of a grid after patch merging."""
+        """Return the size of a grid after patch merging."""
 
     @abstractmethod
     def _patch_strides(self) -> Sequence[int]:
-        """Strides of the patch embedding along each axis of an input."""
+        """Return the strides of the patch embedding along each axis of an input."""
 
     def input_costs(
         self, shape: Sequence[int], branch_bytes: int = 4
@@ -97,7 +97,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
     def _feature_maps(
         self, x: Tensor, frames: Optional[Sequence[int]] = None
     ) -> List[Tensor]:
-        """Feature maps [B, C_i, *size_i] of the stages of ``out_indices``.
+        """Compute the feature maps [B, C_i, *size_i] of ``out_indices``.
 
         Args:
             x: Images [B, in_channels, H, W] or videos [B, in_channels, T, H, W].
@@ -149,7 +149,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
         size: GridSize,
         frames: Optional[Sequence[int]] = None,
     ) -> Tuple[Tensor, ...]:
-        """Feature map of a stage, if it is wanted, and the input of the next one."""
+        """Return the wanted feature map of a stage, and the next stage's input."""
         layer, outputs = self._grid_stages()[i].downsample, []
         if self.out_after_downsample and layer is not None:
             x = self._downsample(layer, x, size)
@@ -175,7 +175,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
     def stage_costs(
         self, batch: int, size: GridSize, branch_bytes: int = 4
     ) -> List[StageCost]:
-        """Memory and work of each stage.
+        """Compute memory and work of each stage.
 
         Args:
             batch: Number of images or videos.

@@ -86,7 +86,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         self._init_dual_residual(dual_residual, 1, ('last', 'mean'))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of videos.
+        """Compute the features of videos.
 
         Args:
             x: Videos [B, in_channels, T, H, W].
@@ -139,7 +139,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         return self.stage_costs(shape[0], grid, branch_bytes)
 
     def _grid(self, x: Tensor) -> GridSize:
-        """Tubelets along time, height and width; rests are cut off as in mmaction."""
+        """Count tubelets along time, height and width, cut off as in mmaction."""
         name, channels = type(self).__name__, self.patch_embed.projection.in_channels
         if x.dim() != 5 or x.shape[1] != channels:
             raise ValueError(
@@ -165,7 +165,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         return size
 
     def _embed(self, x: Tensor, size: GridSize) -> Tensor:
-        """Embedded tubelets [B, N, C], recomputed in a reversible backward pass."""
+        """Embed tubelets, [B, N, C]; recomputed in a reversible backward pass."""
         if self.recomputes:
             return cp.checkpoint(self._embed_tubelets, x, size, use_reentrant=False)
         return self._embed_tubelets(x, size)
@@ -174,7 +174,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         return self.pos_drop(self.patch_embed(x)[0] + self._position_embedding(size))
 
     def _position_embedding(self, size: GridSize) -> Tensor:
-        """Position embeddings [1, N, C], resized to another height and width."""
+        """Resize the position embeddings [1, N, C] to another height and width."""
         if size[1:] == self.grid_size:
             return self.pos_embed
         maps = self.pos_embed.view(size[0], *self.grid_size, -1).permute(0, 3, 1, 2)
@@ -207,7 +207,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         return branches
 
     def _finish(self, x: Tensor, size: GridSize) -> Tensor:
-        """What mmaction makes of the last block's tokens [B, N, C]."""
+        """Return what mmaction makes of the last block's tokens [B, N, C]."""
         if self.return_feat_map:
             return self.norm(x).view(-1, *size, self.embed_dims).movedim(4, 1)
         if self.fc_norm is not None:
@@ -223,7 +223,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
     def _plan(
         self, x: Tensor, branches: List[Branch], size: GridSize
     ) -> Optional[Plan]:
-        """Which branches are stored, see ``memory_budget``."""
+        """Return the plan of the branches to store, see ``memory_budget``."""
         if self.dual_residual_options.memory_budget is None:
             return None
         branch_bytes = 2 if AutocastState(x.device).enabled() else 4
@@ -235,7 +235,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         return None if plan is None else [[False] * frozen + plan[0]]
 
     def _frozen_branches(self, branches: List[Branch]) -> int:
-        """How many of the first branches no gradient has to pass."""
+        """Count the first branches that no gradient has to pass."""
         embedding = [self.pos_embed, *self.patch_embed.parameters()]
         if any(parameter.requires_grad for parameter in embedding):
             return 0
@@ -247,7 +247,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
     def stage_costs(
         self, batch: int, size: GridSize, branch_bytes: int = 4
     ) -> List[StageCost]:
-        """Memory and work of the only stage, of its branches that gradients pass.
+        """Compute memory and work of the stage's branches that gradients pass.
 
         Args:
             batch: Number of videos.

@@ -79,7 +79,7 @@ class FiniteLossHook(Hook):
 
 
 def _not_finite(outputs: dict) -> Dict[str, float]:
-    """The losses that are NaN or infinite, by name."""
+    """Return the losses that are NaN or infinite, by name."""
     total = outputs.get('loss')
     # The sum of the others tells enough: each value read from a device takes time.
     if torch.is_tensor(total) and math.isfinite(total.detach().mean()):

@@ -207,7 +207,7 @@ class ReversibilityHook(Hook):
         self._takers, self._backbones = {}, {}
 
     def _largest_errors(self) -> List[float]:
-        """The largest error of any rank at each of the places, infinite if NaN."""
+        """Return the largest error of any rank at each place, infinite for NaN."""
         errors: List[float] = []
         for name, backbone in self._backbones.items():
             sample = self._takers[name].taken()
@@ -230,7 +230,7 @@ class ReversibilityHook(Hook):
         return largest.tolist()
 
     def _message(self, runner: Runner, errors: List[float], bound: str) -> str:
-        """What exceeds a bound, where, and what to do about it."""
+        """Describe what exceeds a bound, where, and what to do about it."""
         worst = max(range(len(errors)), key=errors.__getitem__)
         name = self._places[worst].backbone
         backbone = self._backbones[name]

@@ -115,7 +115,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _of_model(model: nn.Module) -> Tuple[Dict[str, int], int, set]:
-    """Layers by full parameter name, the last layer, and names without decay."""
+    """Return layers by full parameter name, the last layer, names without decay."""
     backbone = getattr(model, 'backbone', None)
     prefix, alone = 'backbone.', backbone is None
     if alone:

@@ -21,7 +21,7 @@ _UNMATCHED = 'head_behind_the_backbone.weight'
 def parameter_layers(
     backbone: nn.Module, alone: bool = False
 ) -> Tuple[Dict[str, int], int]:
-    """Layer of each parameter of a backbone, and the layer of what follows it.
+    """Return the layer of each parameter, and that of what follows the backbone.
 
     - A timm model, or a backbone with ``timm_model``: timm's own groups, from the
       model's ``group_matcher``. With heads the groups are those of a model with a
@@ -74,7 +74,7 @@ def _timm_layers(names: List[str], matcher: Callable, alone: bool) -> Dict[str, 
 
 
 def _numbered(names: Iterable[str]) -> Tuple[Dict[str, int], int]:
-    """Layers by mmpretrain's numbering of Swin and ViT."""
+    """Number the layers of Swin and ViT as mmpretrain does."""
     names = list(names)
     depths: Dict[int, int] = {}
     for name in names:
@@ -97,7 +97,7 @@ def _numbered(names: Iterable[str]) -> Tuple[Dict[str, int], int]:
 
 
 def _place(name: str) -> Tuple[int, Optional[int]]:
-    """Stage and block of a parameter; a patch merging has a stage only.
+    """Return the stage and block of a parameter; a patch merging has a stage only.
 
     The stage is negative where the parameter belongs to none.
     """
@@ -112,7 +112,7 @@ def _place(name: str) -> Tuple[int, Optional[int]]:
 
 
 def undecayed_names(backbone: nn.Module) -> Set[str]:
-    """Names of the embeddings and biases that conventionally have no weight decay.
+    """Return names of parameters that conventionally have no weight decay.
 
     timm's models tell them by ``no_weight_decay``; of others these are position
     embeddings, class tokens and tables of relative position biases.

@@ -75,7 +75,7 @@ class _ResumableLoop(BaseLoop):
         return self.runner.seed - (get_rank() if ranks_differ else 0)
 
     def _samplers(self) -> List[Any]:
-        """The samplers that order the data by a seed of their own."""
+        """Return the samplers that order the data by a seed of their own."""
         batch_sampler = self._batches.batch_sampler
         found = [batch_sampler, getattr(batch_sampler, 'sampler', None)]
         return [sampler for sampler in found if isinstance(_seed_of(sampler), int)]
@@ -233,7 +233,7 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         self._epoch += 1
 
     def _data_again(self, count: int) -> Iterator[Any]:
-        """The last ``count`` batches before the current iteration."""
+        """Return the last ``count`` batches before the current iteration."""
         sampler: Any = getattr(self._batches.batch_sampler, 'sampler', None)
         current = getattr(sampler, 'epoch', None)
         while count > 0:
@@ -293,11 +293,11 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         return self.runner.model
 
     def _data_again(self, count: int) -> Iterator[Any]:
-        """The last ``count`` batches before the current iteration."""
+        """Return the last ``count`` batches before the current iteration."""
         return islice(self.dataloader_iterator, count)
 
     def _stream(self, done: int) -> Iterator[Any]:
-        """Batches without end, after the first ``done``."""
+        """Yield batches without end, after the first ``done``."""
         epoch = 0
         while True:
             sampler: Any = getattr(self._batches.batch_sampler, 'sampler', None)

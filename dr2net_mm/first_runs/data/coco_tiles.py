@@ -90,7 +90,7 @@ def read_voc_boxes(xml: bytes, source: str) -> tuple[tuple[int, int], list[Box]]
 
 
 def tile_origins(length: int, tile: int) -> list[int]:
-    """Offsets of tiles that cover ``length`` pixels; the last one ends flush.
+    """Return offsets of tiles that cover ``length`` pixels; the last ends flush.
 
     The last tile overlaps its neighbour where ``tile`` does not divide ``length``;
     an image shorter than a tile gives one (smaller) tile.
@@ -197,7 +197,7 @@ def _add_tile(
 
 
 def missing_tiles(image_dir: Path, annotation_file: Path) -> list[str]:
-    """Names of files of a COCO data set that are not there (or not readable)."""
+    """Return the names of a COCO data set's files that cannot be read."""
     try:
         coco = json.loads(annotation_file.read_text())
         names = [image['file_name'] for image in coco['images']]

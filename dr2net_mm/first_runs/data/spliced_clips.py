@@ -64,7 +64,7 @@ class SetOptions(NamedTuple):
 
 
 def subset_range(length: int, subset: str, validation_share: float) -> range:
-    """Frames of a film of ``length`` frames that a subset may show.
+    """Return the frames of a film of ``length`` frames that a subset may show.
 
     Training has the beginning, validation the end; :data:`GAP` frames in between belong
     to neither.
@@ -84,7 +84,7 @@ def subset_range(length: int, subset: str, validation_share: float) -> range:
 
 
 def back_and_forth(part: range, offset: int, length: int) -> np.ndarray:
-    """Numbers of ``length`` frames that run through ``part``, and back at its ends."""
+    """Number ``length`` frames that run through ``part``, back at its ends."""
     period = 2 * (len(part) - 1)
     position = (offset + np.arange(length)) % period
     return part.start + np.minimum(position, period - position)
@@ -137,7 +137,7 @@ def _piece(
 def segments_of(
     pieces: Sequence[Piece], films: Sequence[Film]
 ) -> list[tuple[int, int, str]]:
-    """First frame, frame after the last, and class of every segment of a video."""
+    """Return first frame, frame after the last, and class of each segment."""
     found, first = [], 0
     for piece in pieces:
         end = first + piece.length
@@ -150,7 +150,7 @@ def segments_of(
 def render(
     pieces: Sequence[Piece], films: Sequence[Film], subset: str, options: SetOptions
 ) -> np.ndarray:
-    """Frames uint8 ``[T, height, width, 3]`` of a planned video."""
+    """Render the frames uint8 ``[T, height, width, 3]`` of a planned video."""
     size = (options.width, options.height)
     shown = []
     for piece in pieces:
@@ -168,7 +168,7 @@ def render(
 
 
 def class_names(films: Sequence[Film]) -> list[str]:
-    """Classes in alphabetical order, the background last."""
+    """Return the classes in alphabetical order, the background last."""
     names = {film.label for film in films} - {BACKGROUND}
     if not names or all(film.label != BACKGROUND for film in films):
         raise DataFileError(

@@ -142,12 +142,12 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def number_of_files(options: SetOptions, labels: int) -> int:
-    """Videos and clips of a set with ``labels`` classes, the background among them."""
+    """Count the videos and clips of a set with ``labels`` classes."""
     return sum(options.videos) + labels * sum(options.clips)
 
 
 def missing_files(out: Path) -> list[str]:
-    """Names of files of a set that are not there, or empty."""
+    """Return the names of files of a set that are not there, or empty."""
     names = []
     try:
         database = json.loads((out / 'annotations.json').read_text())['database']

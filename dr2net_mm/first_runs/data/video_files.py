@@ -57,7 +57,7 @@ def read_film(
 
 
 def _fit(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Central part of the wanted proportions, resized."""
+    """Crop the central part of the wanted proportions, and resize it."""
     rows, columns = frame.shape[:2]
     scale = min(rows / height, columns / width)
     kept_rows, kept_columns = round(height * scale), round(width * scale)

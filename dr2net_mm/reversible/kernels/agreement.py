@@ -17,7 +17,7 @@ TRIED_RATIOS = tuple(Ratio(a, 16) for a in (45875, 26214, 6554, 655, 65))
 
 
 def kernels_agree(device: torch.device) -> bool:
-    """Whether the kernels of :mod:`fused` give the right bits on a device.
+    """Return whether the kernels of :mod:`fused` give the right bits.
 
     Run once for each device, before its kernels are used: their exactness rests on
     how a compiler treats floating-point operations, which no version of it promises.
@@ -31,7 +31,7 @@ def kernels_agree(device: torch.device) -> bool:
 def _trials(
     device: torch.device, generator: torch.Generator
 ) -> Iterator[Tuple[Tensor, Tensor]]:
-    """Pairs of what a kernel computes and what is right."""
+    """Yield pairs of what a kernel computes and what is right."""
 
     def floats() -> Tensor:
         return torch.randn(COUNT, generator=generator)

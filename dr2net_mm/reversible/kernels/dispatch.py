@@ -16,7 +16,7 @@ _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def available(stream: Tensor, *others: Tensor) -> bool:
-    """Whether the operations of :mod:`fused` can take these tensors.
+    """Return whether the operations of :mod:`fused` can take these tensors.
 
     Args:
         stream: A stream or a gradient of one, to be changed or read.
@@ -32,7 +32,7 @@ def available(stream: Tensor, *others: Tensor) -> bool:
 
 @lru_cache(maxsize=None)
 def _works_on(device: torch.device) -> bool:
-    """Whether kernels are wanted, and run, on a device."""
+    """Return whether kernels are wanted, and run, on a device."""
     if os.environ.get('DR2NET_FUSED', '1') == '0' or find_spec('triton') is None:
         return False
     if device.type != 'cuda':

@@ -40,7 +40,7 @@ def _blocks(elements: int) -> Tuple[int]:
 
 
 def _place(stream: Tensor, index: Any) -> Tuple[Tensor, Tensor, Dict[str, Any]]:
-    """What a kernel needs to address a piece: memory, row index, constants."""
+    """Prepare how a kernel addresses a piece: memory, row index, constants."""
     channels = stream.shape[-1]
     if isinstance(index, slice) and index.step not in (None, 1):
         tokens = torch.arange(stream.numel() // channels, device=stream.device)
@@ -53,7 +53,7 @@ def _place(stream: Tensor, index: Any) -> Tuple[Tensor, Tensor, Dict[str, Any]]:
 
 
 def read(stream: Tensor, index: Any, factor: float, dtype: torch.dtype) -> Tensor:
-    """``stream[index]·factor`` of an int32 stream as a new floating-point tensor.
+    """Read ``stream[index]·factor`` of an int32 stream into a new float tensor.
 
     Args:
         stream: Stream [..., C].
@@ -83,7 +83,7 @@ def increment_(
     scale: float,
     subtract: bool = False,
 ) -> Optional[Tensor]:
-    """``stream[index] ± round((f + α·x)·scale)`` in place, of an int32 stream.
+    """Add ``± round((f + α·x)·scale)`` to ``stream[index]`` of an int32 stream.
 
     Args:
         stream: Stream [..., C].
@@ -120,12 +120,12 @@ def increment_(
 
 
 def _zero_magnitude(like: Tensor) -> Tensor:
-    """A scalar for kernels to raise; viewed as float32 it is what they found."""
+    """Return a scalar for kernels to raise; viewed as float32 it is the maximum."""
     return torch.zeros((), dtype=torch.int32, device=like.device)
 
 
 def accumulate_(stream: Tensor, index: Any, values: Tensor) -> None:
-    """``stream[index] += values`` of a float32 stream."""
+    """Add ``values`` to ``stream[index]`` of a float32 stream."""
     target, rows, constants = _place(stream, index)
     count = values.numel()
     if count:
@@ -141,7 +141,7 @@ def accumulate_(stream: Tensor, index: Any, values: Tensor) -> None:
 
 
 def combine_(gy: Tensor, gx: Tensor, alpha: float, beta: float) -> Tensor:
-    """``gy = β·gy + α·gx`` in place, of float32 tensors."""
+    """Compute ``gy = β·gy + α·gx`` in place, of float32 tensors."""
     count = gy.numel()
     if count:
         gx = gx.contiguous()
@@ -150,7 +150,7 @@ def combine_(gy: Tensor, gx: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 def enter_(x: Tensor, y: Tensor, x0: Tensor, scale: float, ratio: Ratio) -> Tensor:
-    """``x = round(x0·scale)`` and ``y = floor(ρ·x)``.
+    """Compute ``x = round(x0·scale)`` and ``y = floor(ρ·x)``.
 
     Args:
         x: int32 stream to fill.
@@ -170,12 +170,12 @@ def enter_(x: Tensor, y: Tensor, x0: Tensor, scale: float, ratio: Ratio) -> Tens
 
 
 def takes_ratio(ratio: Ratio) -> bool:
-    """Whether :func:`step_` and :func:`inverse_step_` are exact for a ratio."""
+    """Return whether :func:`step_` and :func:`inverse_step_` are exact for a ratio."""
     return 0 < ratio.numerator and ratio.bits <= MAX_RATIO_BITS
 
 
 def step_(x: Tensor, packed: Optional[Tensor], ratio: Ratio, size: int) -> None:
-    """``x = floor(ρ·x)`` in place, and the remainders into ``packed`` if given.
+    """Compute ``x = floor(ρ·x)`` in place; pack the remainders if asked.
 
     With ρ = a / 2**b and t = a·x mod 2**b, the remainder x − ceil(y / ρ) is
     floor(t / a) = (t·m) >> (b + 16) with m = ceil(2**(b + 16) / a): the error of

@@ -21,19 +21,19 @@ import triton.language as tl
 
 @triton.jit
 def rounded(product, zero):
-    """A float32 product, out of sight of the compiler; ``zero`` is an argument 0."""
+    """Round a float32 product where the compiler cannot fuse it; ``zero`` is 0."""
     return (product.to(tl.int32, bitcast=True) ^ zero).to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def absolute_bits(value):
-    """Bits of the absolute value of a float32, as int32."""
+    """Return the bits of the absolute value of a float32, as int32."""
     return value.to(tl.int32, bitcast=True) & 0x7FFFFFFF
 
 
 @triton.jit
 def round_half_even(value):
-    """Nearest integer of a float32 of any magnitude, as ``torch.round``.
+    """Round a float32 of any magnitude to an integer, as ``torch.round``.
 
     Between 2**23 and 2**24 the float32 numbers are the integers, so that adding 2**23
     to a magnitude of less than that rounds it; from 2**23 on it is an integer already.
@@ -49,7 +49,7 @@ def round_half_even(value):
 def block_offsets(
     index, count, INDEXED: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """Offsets of a block in a piece and in its stream, and which of them exist.
+    """Return offsets of a block in a piece and its stream, and which exist.
 
     With ``INDEXED`` the piece is the rows ``index`` of a stream [T, CHANNELS].
     """
@@ -77,7 +77,7 @@ def read_kernel(
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """``out = tokens[piece]·factor``."""
+    """Compute ``out = tokens[piece]·factor``."""
     offsets, places, exists = block_offsets(index, count, INDEXED, CHANNELS, BLOCK)
     value = tl.load(tokens + places, mask=exists, other=0).to(tl.float32) * factor
     if out.dtype.element_ty == tl.bfloat16:
@@ -104,7 +104,7 @@ def increment_kernel(
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """``tokens[piece] ±= round((f + α·x)·scale)``.
+    """Compute ``tokens[piece] ±= round((f + α·x)·scale)``.
 
     When adding, also the largest magnitude of the result in units of 2**31, as the
     bits of a float32.
@@ -125,7 +125,7 @@ def increment_kernel(
 
 @triton.jit
 def times_ratio(x, numerator, bits):
-    """``floor(x·numerator / 2**bits)`` of int32, as int64."""
+    """Compute ``floor(x·numerator / 2**bits)`` of int32, as int64."""
     return (x.to(tl.int64) * numerator) >> bits
 
 
@@ -141,7 +141,7 @@ def enter_kernel(
     bits,
     BLOCK: tl.constexpr,
 ):
-    """``x = round(x0·scale)`` and ``y = floor(x·numerator / 2**bits)``.
+    """Compute ``x = round(x0·scale)`` and ``y = floor(x·numerator / 2**bits)``.
 
     Also the largest magnitude of x0·scale in units of 2**31, as the bits of a float32.
     """
@@ -158,7 +158,7 @@ def enter_kernel(
 
 @triton.jit
 def slice_bounds(count, SIZE: tl.constexpr, PER_ELEMENT: tl.constexpr):
-    """First element of the slice of this program, its elements and stored elements.
+    """Return this program's slice: first element, elements, stored elements.
 
     As in :mod:`packing`: each slice of SIZE elements is packed by itself, and its
     stored element i holds the elements i, i + m, i + 2m, …
@@ -183,7 +183,7 @@ def beta_kernel(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """``x = floor(x·a / 2**b)`` in place, and the remainders packed.
+    """Compute ``x = floor(x·a / 2**b)`` in place, and pack the remainders.
 
     With t = a·x mod 2**b, the remainder is floor(t / a), computed as
     (t·reciprocal) >> shift; a WIDTH of 0 packs nothing.
@@ -222,7 +222,7 @@ def inverse_beta_kernel(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """``y = ceil(y·2**b / a) + remainder`` in place, kept within ±(2**31 - 1).
+    """Compute ``y = ceil(y·2**b / a) + remainder`` in place, within ±(2**31 - 1).
 
     2**b / a is ``quotient`` and a fraction, which is rounded up to
     (high·2**24 + low) / 2**48.
@@ -251,7 +251,7 @@ def inverse_beta_kernel(
 
 @triton.jit(do_not_specialize=['zero'])
 def combine_kernel(gy, gx, count, alpha, beta, zero, BLOCK: tl.constexpr):
-    """``gy = β·gy + α·gx`` in place."""
+    """Compute ``gy = β·gy + α·gx`` in place."""
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     exists = offsets < count
     value = rounded(tl.load(gy + offsets, mask=exists, other=0) * beta, zero)
@@ -269,7 +269,7 @@ def accumulate_kernel(
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """``tokens[piece] += values``."""
+    """Add ``values`` to ``tokens[piece]``."""
     offsets, places, exists = block_offsets(index, count, INDEXED, CHANNELS, BLOCK)
     value = tl.load(tokens + places, mask=exists, other=0)
     value += tl.load(values + offsets, mask=exists, other=0).to(tl.float32)

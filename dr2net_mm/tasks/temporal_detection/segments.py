@@ -15,7 +15,7 @@ SOFT_NMS_METHODS = ('gaussian', 'linear', 'hard')
 
 
 def segment_iou(a: Tensor, b: Tensor) -> Tensor:
-    r"""Intersection over union of every segment of one set with every one of another.
+    r"""Compute the IoU of every segment of one set with every one of another.
 
     .. math::
         \mathrm{IoU}(a, b) = \frac{|a \cap b|}{|a| + |b| - |a \cap b|}
@@ -39,7 +39,7 @@ def segment_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def segment_giou(a: Tensor, b: Tensor) -> Tensor:
-    r"""Generalised intersection over union of segments, pair by pair.
+    r"""Compute the generalized IoU of segments, pair by pair.
 
     .. math::
         \mathrm{GIoU}(a, b) = \mathrm{IoU}(a, b) - \frac{|h| - |a \cup b|}{|h|}
@@ -148,7 +148,7 @@ def _decay(iou: Tensor, sigma: float, method: str, threshold: float) -> Tensor:
 
 
 def _overlap(a: Tensor, b: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-    """Lengths of intersection, union and hull of segments that broadcast together."""
+    """Compute lengths of intersection, union and hull, with broadcasting."""
     intersection = torch.min(a[..., 1], b[..., 1]) - torch.max(a[..., 0], b[..., 0])
     intersection = intersection.clamp(min=0)
     union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - intersection
@@ -161,7 +161,7 @@ def _positive(length: Tensor) -> Tensor:
 
 
 def _checked(name: str, segments: Tensor) -> Tensor:
-    """The segments in float32 or wider, or an error that says what is wrong."""
+    """Convert segments to float32 or wider; raise if they are invalid."""
     if segments.dim() != 2 or segments.shape[1] != 2:
         raise ValueError(
             f'{name} must be [N, 2], a start and an end a row, but has the shape '

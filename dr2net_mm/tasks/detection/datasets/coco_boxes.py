@@ -39,7 +39,7 @@ class _Annotations(NamedTuple):
 
 
 def check_annotations(content: dict, path: str, use: CocoUse) -> List[Finding]:
-    """Findings about references, fields and boxes of the annotations."""
+    """Check references, fields and boxes of the annotations."""
     everything = content.get('annotations', [])
     images = {image['id']: image for image in content['images']}
     categories = {category['id']: category for category in content['categories']}
@@ -104,7 +104,7 @@ def _is_box(value: Any) -> bool:
 
 
 def _all_boxes(values: Sequence[Any]) -> bool:
-    """Whether all are boxes: a second for a million of them."""
+    """Return whether all are boxes, in a second for a million of them."""
     return (
         only(values, list)
         and set(map(len, values)) <= {4}
@@ -113,7 +113,7 @@ def _all_boxes(values: Sequence[Any]) -> bool:
 
 
 def _check_fields(read: _Annotations, wanted: set, use: CocoUse) -> List[str]:
-    """Wrong boxes, areas and crowd marks: each ends a run or turns it wrong."""
+    """Find wrong boxes, areas and crowd marks, which end or spoil a run."""
     found = []
 
     def check(key: str, fits: Callable[[Any], bool], remedy: str) -> None:
@@ -233,7 +233,7 @@ def _check_use(
     boxes: np.ndarray,
     use: CocoUse,
 ) -> List[Finding]:
-    """Boxes of other classes, files without a box to learn from, empty images."""
+    """Find boxes of other classes, files without a usable box, empty images."""
     found = []
     foreign = int((left & ~of_class).sum())
     if foreign:

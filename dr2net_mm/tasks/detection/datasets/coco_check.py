@@ -60,7 +60,7 @@ def _check(path: str, use: CocoUse) -> CocoReport:
 
 
 def evenly(images: List[Entry], count: int) -> List[Entry]:
-    """``count`` images spread over the file; all if there are no more."""
+    """Return ``count`` images spread over the file; all if there are no more."""
     if len(images) <= count:
         return images
     return [images[i * len(images) // count] for i in range(count)]

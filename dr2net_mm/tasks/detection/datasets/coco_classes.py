@@ -12,13 +12,13 @@ from .coco_findings import CocoUse, Finding, repeated
 
 
 def labels_of(content: dict, classes: Optional[Sequence[str]]) -> Tuple[str, ...]:
-    """Class of each label as mmdet numbers them; all categories without classes."""
+    """Return the class of each label in mmdet's order; by default all of them."""
     names = [category['name'] for category in content['categories']]
     return tuple(name for name in names if classes is None or name in classes)
 
 
 def check_classes(content: dict, path: str, use: CocoUse) -> List[Finding]:
-    """Findings about classes, their order, and the size of the model's heads."""
+    """Check the classes, their order, and the size of the model's heads."""
     if isinstance(use.classes, str):
         return [
             Finding(
@@ -39,7 +39,7 @@ def check_classes(content: dict, path: str, use: CocoUse) -> List[Finding]:
 
 
 def suggest(content: dict) -> str:
-    """Value of ``metainfo`` that fits a file: its annotated classes in file order."""
+    """Suggest a ``metainfo`` for a file: its annotated classes in file order."""
     counts = Counter(a['category_id'] for a in content.get('annotations', []))
     names: List[Any] = [
         c['name'] for c in content['categories'] if counts[c['id']] or not counts

@@ -42,32 +42,32 @@ class Entry(NamedTuple):
 
 
 def column(items: Sequence[dict], key: str) -> List[Any]:
-    """Value of ``key`` in each item, or a mark that :func:`is_missing` knows."""
+    """Return ``key`` of each item, or a mark for :func:`is_missing`."""
     return [item.get(key, _MISSING) for item in items]
 
 
 def only(values: Iterable[Any], *types: type) -> bool:
-    """Whether all values are of some types: fast, where asking each takes seconds."""
+    """Return whether all values are of some types, without a slow loop."""
     return set(map(type, values)) <= set(types)
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value of :func:`column` is absent from its item."""
+    """Return whether a value of :func:`column` is absent from its item."""
     return value is _MISSING
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number; true and false are none."""
+    """Return whether a JSON value is a number; true and false are none."""
     return type(value) in (int, float)
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a JSON value is a number other than NaN and infinity."""
+    """Return whether a JSON value is a number other than NaN and infinity."""
     return is_number(value) and math.isfinite(value)
 
 
 def shown(value: Any) -> str:
-    """Value of a JSON file for a message, shortened."""
+    """Shorten a value of a JSON file for a message."""
     if value is _MISSING:
         return 'missing'
     text = repr(value)
@@ -75,18 +75,18 @@ def shown(value: Any) -> str:
 
 
 def name_entry(kind: str, index: int, item: dict) -> str:
-    """Where an entry stands: list and index, and the ids that it has."""
+    """Name an entry by its list and index, and the ids that it has."""
     ids = [f'{key} {shown(item[key])}' for key in ('id', 'image_id') if key in item]
     return f'{kind}[{index}]{" (" + ", ".join(ids) + ")" if ids else ""}'
 
 
 def others(count: int) -> str:
-    """Remark that further entries are alike."""
+    """Return the remark that further entries are alike."""
     return f' (and {count - 1} more entries)' if count > 1 else ''
 
 
 def repeated(values: Sequence[Any]) -> List[Any]:
-    """Values that stand more than once."""
+    """Return the values that occur more than once."""
     if len(set(values)) == len(values):
         return []
     return [value for value, count in Counter(values).items() if count > 1]

@@ -93,7 +93,7 @@ def _look_at(file: str, entry: Entry, loader: Loader) -> Tuple[str, str]:
 
 
 def _header(file: str) -> Optional[_Header]:
-    """Size, EXIF orientation and bits a channel; None if Pillow cannot tell."""
+    """Read size, EXIF orientation and bits per channel; None if unknown."""
     from PIL import Image
 
     try:
@@ -169,7 +169,7 @@ def _report(
 def _report_levels(
     items: List[Tuple[Entry, str]], folder: str, path: str, loader: Loader
 ) -> List[Finding]:
-    """Images of more than eight bits, of which eight are kept."""
+    """Report images of more than eight bits, of which eight are kept."""
     highest, lowest = 0, 255
     for entry, _ in items[:_DECODED]:
         try:

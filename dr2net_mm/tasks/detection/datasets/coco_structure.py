@@ -19,7 +19,7 @@ LISTS = ('images', 'annotations', 'categories')
 
 
 def load_json(path: str) -> Tuple[Any, Optional[Finding]]:
-    """Content of a file, or the finding that it is not JSON."""
+    """Load a JSON file; return the finding if it is none."""
     try:
         with open(path, encoding='utf-8') as file:
             return json.load(file), None
@@ -30,7 +30,7 @@ def load_json(path: str) -> Tuple[Any, Optional[Finding]]:
 
 
 def check_structure(content: Any, path: str) -> List[Finding]:
-    """Findings about lists, ids and sizes; with any of them nothing else is checked."""
+    """Check lists, ids and sizes; findings here end the check of a file."""
     if not isinstance(content, dict):
         return [
             Finding(
@@ -152,7 +152,7 @@ def _check_annotation_ids(annotations: List[dict]) -> List[str]:
 
 
 def of_other_type(value: Any, known: Dict[Any, Any]) -> bool:
-    """Whether an id is known as text where it is a number, or the other way round."""
+    """Return whether an id is known as the other of text and number."""
     if isinstance(value, str):
         try:
             return int(value) in known

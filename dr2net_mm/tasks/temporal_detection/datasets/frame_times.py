@@ -14,7 +14,7 @@ _ROUNDING = 2.5e-7
 
 
 def frame_times(results: Dict[str, Any]) -> Optional[np.ndarray]:
-    """Presentation times of an opened video.
+    """Return the presentation times of an opened video.
 
     decord's reader knows them; of a local file that another reader has opened they are
     read with decord too, which looks at the packets only, or with OpenCV.
@@ -46,7 +46,7 @@ def frame_times(results: Dict[str, Any]) -> Optional[np.ndarray]:
 
 
 def has_constant_rate(times: np.ndarray) -> bool:
-    """Whether each frame appears within half a frame of its place at one rate.
+    """Return whether each frame appears within half a frame of its place at one rate.
 
     Args:
         times: Of :func:`frame_times`, [n + 1].
@@ -58,7 +58,7 @@ def has_constant_rate(times: np.ndarray) -> bool:
 
 
 def frames_at_equal_times(times: np.ndarray, num_frames: int) -> np.ndarray:
-    r"""Frames on screen in the middle of ``num_frames`` equal spans of time.
+    r"""Return the frames on screen in the middle of ``num_frames`` equal spans of time.
 
     .. math::
         k_i = \max \{ k : s_k \le s_0 + (i + 1/2) \, (s_n - s_0) / m \}, \quad

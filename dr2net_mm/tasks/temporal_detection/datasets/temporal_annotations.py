@@ -43,7 +43,7 @@ class AnnotatedVideo(NamedTuple):
     actions: List[Action]
 
     def belongs_to(self, subset: str) -> bool:
-        """Whether the video is part of a subset."""
+        """Return whether the video is part of a subset."""
         return self.subset is None or self.subset == subset
 
 
@@ -93,7 +93,7 @@ def load_annotations(
 def load_video_names(
     source: Union[str, Sequence[str], None], backend_args: Optional[dict] = None
 ) -> Set[str]:
-    """Names of videos, such as those that an evaluation leaves out.
+    """Return the names of videos, such as those that an evaluation leaves out.
 
     Args:
         source: The names; or a file with them, a JSON list or one name a line.
@@ -118,14 +118,14 @@ def load_video_names(
 
 
 def without_prefix(name: str) -> str:
-    """A video's name without ActivityNet's ``v_``."""
+    """Strip ActivityNet's ``v_`` off a video's name."""
     if name.startswith(ACTIVITYNET_PREFIX):
         return name[len(ACTIVITYNET_PREFIX) :]
     return name
 
 
 def all_labels(videos: Dict[str, AnnotatedVideo]) -> List[str]:
-    """Every class that is annotated in any subset, sorted."""
+    """Return every class that is annotated in any subset, sorted."""
     return sorted({a.label for video in videos.values() for a in video.actions})
 
 
@@ -179,7 +179,7 @@ def _problem(action: Action, duration: float, tolerance: float) -> Optional[str]
 
 
 def summarise(names: Sequence[Any], shown: int = 3) -> str:
-    """First few of a collection for a message, with the number of the others."""
+    """Name the first few of a collection, and count the others."""
     listed = ', '.join(repr(name) for name in list(names)[:shown])
     rest = len(names) - shown
     return f'{listed} and {rest} more' if rest > 0 else listed

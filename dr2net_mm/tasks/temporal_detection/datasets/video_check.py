@@ -69,7 +69,7 @@ def _read(index: int) -> Tuple[str, str]:
 
 
 def read_all(reader: VideoReader, workers: int) -> Iterator[Tuple[str, str]]:
-    """Results of all videos in order, read by this process or by several.
+    """Yield the results of all videos in order, read by one or more processes.
 
     Args:
         reader: What reads a video.

@@ -52,7 +52,7 @@ class FramesInOrder:
         self._number, self._frame = -1, None
 
     def __getitem__(self, number: int) -> np.ndarray:
-        """Frame [H, W, 3] in the order blue, green, red."""
+        """Return a frame [H, W, 3] in the order blue, green, red."""
         import cv2
 
         if self._capture is None or number < self._number:
@@ -88,7 +88,7 @@ def _not_turned(results: Dict[str, Any], reader: str) -> DataFileError:
 
 
 def reading_problem(error: Exception) -> str:
-    """Reason why a video cannot be read, in one line."""
+    """Explain in one line why a video cannot be read."""
     text = ' '.join(str(error).split())
     if 'from_size == to_size' in text:
         return (

@@ -36,7 +36,7 @@ class Proposals(NamedTuple):
     labels: np.ndarray
 
     def of_class(self, label: str) -> Detections:
-        """Those of one class."""
+        """Return the predictions of one class."""
         chosen = self.labels == label
         return Detections(self.segments[chosen], self.scores[chosen])
 
@@ -166,7 +166,7 @@ class ANetDetectionMetric(BaseMetric):
         return metrics
 
     def _by_video(self, results: List[tuple]) -> Dict[str, Proposals]:
-        """Proposals of each video of the subset, once."""
+        """Return the proposals of each video of the subset, once."""
         proposals: Dict[str, Proposals] = {}
         for name, *found in results:
             video_id = self.truth.video_id(name)
@@ -180,7 +180,7 @@ class ANetDetectionMetric(BaseMetric):
         return proposals
 
     def _labelled(self, proposals: Dict[str, Proposals]) -> Dict[str, Proposals]:
-        """The same proposals, each with a class; several where it had none."""
+        """Give each proposal a class; several where it had none."""
         labelled = {}
         for video, found in proposals.items():
             if self.class_agnostic:
@@ -205,7 +205,7 @@ class ANetDetectionMetric(BaseMetric):
         return labelled
 
     def _average_precisions(self, proposals: Dict[str, Proposals]) -> np.ndarray:
-        """AP of each class that the subset has, [classes, thresholds]."""
+        """Compute the AP of each class of the subset, [classes, thresholds]."""
         videos: Dict[str, List[str]] = defaultdict(list)
         for video in sorted(proposals):
             for label in set(proposals[video].labels):
@@ -277,7 +277,7 @@ class ANetDetectionMetric(BaseMetric):
 
 
 def _two_decimals(threshold: float) -> str:
-    """'0.50' for 0.5; more decimals where two would not tell the number."""
+    """Format a number with two decimals, or more where two do not tell it."""
     return max(f'{threshold:.2f}', f'{threshold:g}', key=len)
 
 
@@ -286,7 +286,7 @@ def _warn(message: str) -> None:
 
 
 def _proposals(sample: dict) -> Proposals:
-    """Proposals of a video, or a UserError if their numbers are none."""
+    """Return the proposals of a video; raise if their numbers are invalid."""
     found = sample['proposal_list']
     segments = np.array([p['segment'] for p in found], dtype=np.float64).reshape(-1, 2)
     scores = np.array([p['score'] for p in found], dtype=np.float64)
@@ -304,5 +304,5 @@ def _proposals(sample: dict) -> Proposals:
 
 
 def _named(proposals: Proposals, label: str) -> Proposals:
-    """The same proposals with another class."""
+    """Copy proposals with another class."""
     return proposals._replace(labels=np.full(len(proposals.scores), label, object))

@@ -54,7 +54,7 @@ class ClassifierScores:
         self.top_k = top_k
 
     def best(self, video_id: str) -> List[Tuple[str, float]]:
-        """Names and scores of the best classes of a video, best first.
+        """Return the names and scores of the best classes of a video, best first.
 
         Raises:
             DataFileError: If the file has no usable scores for it.

@@ -31,7 +31,7 @@ class Detections(NamedTuple):
 
 
 def interpolated_average_precision(matched: np.ndarray, positives: int) -> float:
-    """Area under the interpolated precision-recall curve.
+    """Compute the area under the interpolated precision-recall curve.
 
     Args:
         matched: Whether each prediction is a true positive, by falling score; bool [n].

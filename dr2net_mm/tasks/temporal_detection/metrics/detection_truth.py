@@ -81,7 +81,7 @@ class DetectionTruth:
         return {video for videos in self.by_label.values() for video in videos}
 
     def video_id(self, name: str) -> str:
-        """Id of a video that a model names, with or without ``v_``.
+        """Return the id of a video that a model names, with or without ``v_``.
 
         Returns:
             The id; an empty string for a video that is blocked.

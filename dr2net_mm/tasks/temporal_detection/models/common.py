@@ -18,7 +18,7 @@ class GroundTruth(NamedTuple):
 def stack_features(
     inputs: Union[Tensor, Sequence[Tensor]], channels: int, length: int
 ) -> Tensor:
-    """Features of a batch as one tensor, of the shape that a localizer was built for.
+    """Stack the features of a batch, of the shape the localizer takes.
 
     Args:
         inputs: [B, C, T], or a [C, T] for each video as mmaction's data pipeline
@@ -63,7 +63,7 @@ def checked_samples(
 def ground_truth(
     data_samples: Sequence, num_classes: int, device: torch.device
 ) -> List[GroundTruth]:
-    """Ground truth of a batch, checked.
+    """Extract and check the ground truth of a batch.
 
     Args:
         data_samples: Samples with ``gt_instances['gt_bbox']`` [n, 2], start and end as
@@ -118,7 +118,7 @@ def ground_truth(
 
 
 def covered_seconds(metainfo: dict) -> float:
-    """Seconds of a video that the time axis [0, 1] of its features covers.
+    """Return the seconds of a video that the time axis [0, 1] of its features covers.
 
     mmaction's ``GenerateLocalizationLabels`` divides times by
 
@@ -144,7 +144,7 @@ def covered_seconds(metainfo: dict) -> float:
 def sigmoid_focal_loss(
     logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0
 ) -> Tensor:
-    r"""Focal loss of independent classes, element by element, in float32.
+    r"""Compute the focal loss of independent classes by element, in float32.
 
     .. math::
         L = \alpha_t (1 - p_t)^\gamma \cdot \mathrm{BCE}(p, t), \qquad
@@ -207,7 +207,7 @@ class LossNormalizer(nn.Module):
         self.register_buffer('value', torch.tensor(float(initial)))
 
     def forward(self, positives: Union[int, Tensor]) -> Tensor:
-        """The divisor of this batch, a number above zero without dimensions.
+        """Return the divisor of this batch, a positive scalar.
 
         Args:
             positives: Number of positives of the batch in this process.
@@ -229,7 +229,7 @@ def describe_proposals(
     scores: Tensor,
     labels: Optional[Sequence[str]] = None,
 ) -> dict:
-    """Result of a video as mmaction's localizers give it, best proposal first.
+    """Format a video's result as mmaction's localizers do, best first.
 
     Args:
         metainfo: Meta information of the video.

@@ -117,7 +117,7 @@ class EndToEndLocalizer(BaseModel):
         return self
 
     def extract_feat(self, inputs: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """Features of whole videos, as the localizer takes them.
+        """Compute the features of whole videos, as the localizer takes them.
 
         Args:
             inputs: Normalised frames [B, 1, 3, T, H, W] or [B, 3, T, H, W].
@@ -146,7 +146,7 @@ class EndToEndLocalizer(BaseModel):
         data_samples: Optional[Sequence] = None,
         mode: str = 'tensor',
     ) -> Union[Dict[str, Tensor], List[dict], Tensor, Tuple]:
-        """Losses, predictions or raw outputs of the localizer.
+        """Compute losses, predictions or raw outputs of the localizer.
 
         Args:
             inputs: Normalized frames [B, 1, 3, T, H, W] or [B, 3, T, H, W].
@@ -184,7 +184,7 @@ class EndToEndLocalizer(BaseModel):
         ]
 
     def _frames(self, inputs: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """Frames as backbones take them, [B, 3, T, H, W]."""
+        """Bring frames into the shape that backbones take, [B, 3, T, H, W]."""
         if not isinstance(inputs, Tensor):
             inputs = torch.stack(list(inputs))
         if not inputs.is_floating_point():
@@ -204,7 +204,7 @@ class EndToEndLocalizer(BaseModel):
         return inputs
 
     def _feature_map(self, outputs: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """The one feature map of the backbone, [B, C, T', H', W']."""
+        """Return the one feature map of the backbone, [B, C, T', H', W']."""
         name = type(self.backbone).__name__
         if not isinstance(outputs, Tensor):
             if len(outputs) != 1:
@@ -255,7 +255,7 @@ class EndToEndLocalizer(BaseModel):
 
 
 def first_number(module: nn.Module, names: Sequence[str]) -> Optional[int]:
-    """The first of the attributes that the module has as a whole number."""
+    """Return the first of the attributes that is a whole number."""
     for name in names:
         if isinstance(getattr(module, name, None), int):
             return getattr(module, name)

@@ -69,7 +69,7 @@ class ClipRandAugment(BaseTransform):
 
 
 def _timm_augmentation(policy: str, interpolation: str) -> Any:
-    """timm's transform of an image."""
+    """Build timm's transform of an image."""
     try:
         from timm.data.auto_augment import rand_augment_transform
     except ImportError as error:

@@ -21,7 +21,7 @@ SHORT_VIDEO = ('repeat', 'error')
 
 
 def whole_video_indices(total_frames: int, num_frames: int) -> np.ndarray:
-    r"""Frames in the middle of ``num_frames`` equal parts of a video.
+    r"""Return the frames in the middle of ``num_frames`` equal parts of a video.
 
     .. math::
         k_i = \left\lfloor \frac{(i + 1/2) \, n}{m} \right\rfloor, \quad
@@ -167,7 +167,7 @@ class SampleWholeVideo(BaseTransform):
 
 
 def frames_per_second(results: Dict[str, Any]) -> Optional[float]:
-    """Frame rate of an opened video, from decord, OpenCV or PyAV; None if unknown."""
+    """Return the frame rate of a video from any reader; None if unknown."""
     reader = results.get('video_reader')
     rate = results.get('avg_fps')
     if rate is None:

@@ -156,7 +156,7 @@ class ActionFormer(BaseModel):
         data_samples: Optional[Sequence] = None,
         mode: str = 'tensor',
     ) -> Union[Dict[str, Tensor], List[dict], Tuple[Tensor, Tensor]]:
-        """Losses, proposals or raw outputs.
+        """Compute losses, proposals or raw outputs.
 
         Args:
             inputs: Features [B, C, T], or a [C, T] for each video.
@@ -180,7 +180,7 @@ class ActionFormer(BaseModel):
         return getattr(self, mode)(features, samples)
 
     def loss(self, features: Tensor, data_samples: Sequence) -> Dict[str, Tensor]:
-        """Losses of a batch, finite also where no video has an action.
+        """Compute the losses of a batch, finite also where no video has an action.
 
         Args:
             features: [B, C, T].
@@ -207,7 +207,7 @@ class ActionFormer(BaseModel):
 
     @torch.no_grad()
     def predict(self, features: Tensor, data_samples: Sequence) -> List[dict]:
-        """Proposals of every video.
+        """Predict the proposals of every video.
 
         Args:
             features: [B, C, T].
@@ -241,7 +241,7 @@ class ActionFormer(BaseModel):
     def _targets(
         self, data_samples: Sequence, device: torch.device
     ) -> Tuple[Tensor, Tensor]:
-        """Classes [B, N, K] and distances [B, N, 2] of the points of every video."""
+        """Assign classes [B, N, K] and distances [B, N, 2] to the points."""
         assigned = [
             assign_points(
                 self.points,

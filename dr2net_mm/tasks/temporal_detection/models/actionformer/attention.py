@@ -45,7 +45,7 @@ class ScaledDropPath(nn.Module):
 def local_attention(
     query: Tensor, key: Tensor, value: Tensor, window: Optional[int]
 ) -> Tensor:
-    r"""Attention in which every position sees the window around it.
+    r"""Compute attention in which every position sees the window around it.
 
     .. math::
         o_i = \sum_{|i - j| \le w/2} \mathrm{softmax}_j(q_i k_j / \sqrt{D}) \, v_j
@@ -81,7 +81,7 @@ def local_attention(
 
 
 def window_mask(length: int, blocks: int, reach: int, device: torch.device) -> Tensor:
-    """Which of the keys around its block a query sees, [blocks, reach, 3·reach]."""
+    """Return which keys each query sees, [blocks, reach, 3·reach]."""
     start = torch.arange(blocks, device=device).view(-1, 1, 1) * reach
     query = start + torch.arange(reach, device=device).view(1, -1, 1)
     key = start + torch.arange(-reach, 2 * reach, device=device).view(1, 1, -1)
@@ -128,7 +128,7 @@ class LocalSelfAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, T] to [B, C, ceil(T / stride)]."""
+        """Map [B, C, T] to [B, C, ceil(T / stride)]."""
         query, key, value = (
             layers(x).unflatten(1, (self.heads, -1)).transpose(2, 3)
             for layers in (self.query, self.key, self.value)
@@ -182,6 +182,6 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, T] to [B, C, ceil(T / stride)]."""
+        """Map [B, C, T] to [B, C, ceil(T / stride)]."""
         x = self.skip(x) + self.attention(x)
         return x + self.mlp(x)

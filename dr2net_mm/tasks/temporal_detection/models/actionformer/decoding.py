@@ -72,7 +72,7 @@ class SegmentDecoder:
         self.voting_threshold = voting_threshold
 
     def __call__(self, segments: Tensor, scores: Tensor, length: float) -> Proposals:
-        """Proposals of one video.
+        """Decode the proposals of one video.
 
         Args:
             segments: [N, 2] in cells.
@@ -100,7 +100,7 @@ class SegmentDecoder:
 
 
 def vote(chosen: Tensor, segments: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    r"""Means of the segments that overlap each chosen one.
+    r"""Average the segments that overlap each chosen one.
 
     .. math::
         \bar{s}_i = \frac{\sum_j w_{ij} s_j}{\sum_j w_{ij}}, \qquad

@@ -58,7 +58,7 @@ class PointHead(nn.Module):
         nn.init.zeros_(self.regression[-1].bias)
 
     def forward(self, levels: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        """Outputs at all points, those of the first level first.
+        """Compute the outputs at all points, those of the first level first.
 
         Args:
             levels: Features [B, C, T_l] of each level.

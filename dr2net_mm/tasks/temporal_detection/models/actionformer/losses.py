@@ -9,7 +9,7 @@ EPSILON = 1e-8
 def distance_iou_loss(
     predicted: Tensor, target: Tensor, center_distance: bool = True
 ) -> Tensor:
-    r"""Overlap loss of two segments around one point, by their distances to its ends.
+    r"""Compute the overlap loss of two segments from their distances to a point.
 
     .. math::
         L = 1 - \mathrm{IoU} + \frac{(c_p - c_t)^2}{|h|^2}

@@ -24,7 +24,7 @@ class Points(NamedTuple):
     high: Tensor
 
     def decode(self, distances: Tensor) -> Tensor:
-        """Segments [..., N, 2] in cells of distances [..., N, 2] in strides."""
+        """Decode distances [..., N, 2] in strides into segments in cells."""
         ends = distances * self.stride.unsqueeze(-1)
         return torch.stack(
             (self.center - ends[..., 0], self.center + ends[..., 1]), dim=-1
@@ -34,7 +34,7 @@ class Points(NamedTuple):
 def level_ranges(
     levels: int, ranges: Optional[Sequence[Tuple[float, float]]] = None
 ) -> Sequence[Tuple[float, float]]:
-    """Distances in cells that each level is responsible for.
+    """Return the distances in cells that each level is responsible for.
 
     The default is four strides for the first level, four to eight for the second, and
     so on; the last has no upper limit.
@@ -59,7 +59,7 @@ def level_ranges(
 
 
 def make_points(length: int, ranges: Sequence[Tuple[float, float]]) -> Points:
-    """Points of a pyramid over ``length`` cells, one level for each range.
+    """Make the points of a pyramid over ``length`` cells, a level a range.
 
     A convolution of stride 2 with padding 1 centres its output i on its input 2i, so
     that point i of level l lies at 2^l · i + 0.5, the centre of cell 2^l · i.
@@ -83,7 +83,7 @@ def assign_points(
     num_classes: int,
     center_radius: float,
 ) -> Tuple[Tensor, Tensor]:
-    r"""What every point is to answer.
+    r"""Assign to every point what it is to predict.
 
     A point at p takes a segment [s, e] with centre c if it lies inside the segment and
     near its centre, and the farther end is at a distance of its level:

@@ -73,7 +73,7 @@ class TransformerPyramid(nn.Module):
         self.norms = nn.ModuleList(ChannelNorm(channels) for _ in level_windows)
 
     def forward(self, x: Tensor) -> List[Tensor]:
-        """Levels [B, C, ceil(T / 2^l)] of the features [B, in_channels, T]."""
+        """Turn features [B, in_channels, T] into levels [B, C, ceil(T / 2^l)]."""
         x = self.embedding(x)
         if self.position is not None:
             x = x + self.position
@@ -84,7 +84,7 @@ class TransformerPyramid(nn.Module):
 
 
 def convolution_tower(in_channels: int, channels: int, count: int) -> nn.Sequential:
-    """``count`` times a convolution of three positions, a norm and a ReLU."""
+    """Build ``count`` times a convolution of three positions, a norm, a ReLU."""
     layers: List[nn.Module] = []
     for i in range(count):
         width = channels if i else in_channels
@@ -95,7 +95,7 @@ def convolution_tower(in_channels: int, channels: int, count: int) -> nn.Sequent
 
 
 def sinusoids(length: int, channels: int) -> Tensor:
-    r"""Position encoding of a transformer, divided by the root of its width.
+    r"""Compute a transformer's position encoding over the root of its width.
 
     .. math::
         e_{2c}(t) = \sin(t / 10000^{2c / C}) / \sqrt{C}, \qquad
@@ -114,7 +114,7 @@ def sinusoids(length: int, channels: int) -> Tensor:
 
 
 def check_layers(layers: Tuple[int, int, int], length: int) -> Tuple[int, int, int]:
-    """The three numbers of layers, if the pyramid can have them.
+    """Check the three numbers of layers against the length.
 
     Raises:
         ValueError: If they are not three, or out of range.
@@ -134,7 +134,7 @@ def check_layers(layers: Tuple[int, int, int], length: int) -> Tuple[int, int, i
 
 
 def check_windows(windows: Windows, levels: int) -> List[Optional[int]]:
-    """A window for each level.
+    """Return a window for each level, checked.
 
     Raises:
         ValueError: If there are as many windows as no pyramid has levels, or one is

@@ -18,7 +18,7 @@ MAX_LOG_WIDTH = math.log(1000 / 16)
 def pyramid_anchors(
     length: int, strides: Sequence[int], scales: Sequence[float]
 ) -> Tensor:
-    r"""Anchors of every level, location and scale.
+    r"""Make the anchors of every level, location and scale.
 
     The anchor of scale :math:`a` at location :math:`i` of the level of stride
     :math:`s` has its centre at :math:`(i + 1/2) s` and the inclusive width :math:`s a`.
@@ -43,7 +43,7 @@ def pyramid_anchors(
 
 
 def encode(segments: Tensor, anchors: Tensor) -> Tensor:
-    r"""Segments relative to their anchors.
+    r"""Encode segments relative to their anchors.
 
     .. math::
         d_x = 10 (c - c_a) / w_a, \qquad d_w = 5 \log(w / w_a)
@@ -65,7 +65,7 @@ def encode(segments: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
-    r"""Segments from what a head predicts relative to their anchors.
+    r"""Decode segments from predictions relative to their anchors.
 
     The inverse of :func:`encode`, in float32, with :math:`d_w / 5` bounded by
     :math:`\log(1000 / 16)`. A segment less than one cell wide ends before it starts,

@@ -35,7 +35,7 @@ class BoundaryScores(nn.Module):
         )
 
     def forward(self, finest: Tensor) -> Tensor:
-        """[B, C, T'] to logits [B, 3, T] of start, end and action."""
+        """Map [B, C, T'] to logits [B, 3, T] of start, end and action."""
         x = F.interpolate(finest, size=self.length, mode='linear', align_corners=True)
         return torch.cat([self.branches[kind](x) for kind in self.kinds], dim=1)
 
@@ -81,7 +81,7 @@ class BoundaryAdjustment(nn.Module):
         )
 
     def sampling_positions(self, proposals: Tensor) -> Tensor:
-        """Positions of the finest level that are looked at.
+        """Choose the positions of the finest level to sample.
 
         Args:
             proposals: [B, N, 2] in cells; cut to [0, T - 1] first.

@@ -105,7 +105,7 @@ class VSGNCriterion(nn.Module):
     def forward(
         self, outputs: VSGNOutputs, anchors: Tensor, truths: Sequence[GroundTruth]
     ) -> Dict[str, Tensor]:
-        """Weighted losses by name.
+        """Compute the weighted losses by name.
 
         Args:
             outputs: Outputs of the model.

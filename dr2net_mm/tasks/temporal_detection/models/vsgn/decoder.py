@@ -44,7 +44,7 @@ class PyramidDecoder(nn.Module):
         self.fusions = nn.ModuleList(_conv(channels) for _ in range(num_levels))
 
     def forward(self, levels: Sequence[Tensor]) -> List[Tensor]:
-        """The encoder's levels, finest first, to as many maps of the same shapes."""
+        """Turn the encoder's levels, finest first, into maps of the same shapes."""
         x = self.fusions[-1](levels[-1])
         decoded = [x]
         for level in reversed(range(len(levels) - 1)):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def nearest_neighbors(features: Tensor, count: int) -> Tensor:
-    """Positions of the nearest features of the same video, by Euclidean distance.
+    """Find the nearest features of the same video, by Euclidean distance.
 
     A position is always one of its own neighbours, as in the released code.
 
@@ -48,7 +48,7 @@ class GraphConvolution(nn.Module):
         self.edge = nn.Linear(2 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, T] to [B, C, T]."""
+        """Map [B, C, T] to [B, C, T]."""
         index = nearest_neighbors(x, self.num_neighbors)  # [B, T, k]
         batch = torch.arange(len(x), device=x.device).view(-1, 1, 1)
         tokens = x.transpose(1, 2)  # [B, T, C]
@@ -76,7 +76,7 @@ class GraphLevel(nn.Module):
         self.graph = GraphConvolution(channels, num_neighbors)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, T] to [B, C, T / 2]."""
+        """Map [B, C, T] to [B, C, T / 2]."""
         x = F.relu(self.conv(x) + self.graph(x))
         return F.max_pool1d(x, kernel_size=3, stride=2, padding=1)
 
@@ -119,7 +119,7 @@ class PyramidEncoder(nn.Module):
             self.levels.append(level)
 
     def forward(self, x: Tensor) -> List[Tensor]:
-        """[B, in_channels, T] to L maps [B, channels, T / 2^l], finest first."""
+        """Map [B, in_channels, T] to L maps [B, channels, T / 2^l], finest first."""
         x = self.stem(x)
         levels = []
         for level in self.levels:

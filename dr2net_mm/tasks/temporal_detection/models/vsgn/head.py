@@ -46,7 +46,7 @@ class ProposalHead(nn.Module):
         self.reg = nn.Conv1d(channels, num_anchors * 2, 3, padding=1)
 
     def forward(self, levels: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        """Predictions for all anchors, in the order of ``pyramid_anchors``.
+        """Predict for all anchors, in the order of ``pyramid_anchors``.
 
         Args:
             levels: [B, C, T_l] of each level.
@@ -60,6 +60,6 @@ class ProposalHead(nn.Module):
 
 
 def _by_anchor(levels: Sequence[Tensor], width: int) -> Tensor:
-    """[B, A · width, T_l] of each level to [B, N, width]."""
+    """Rearrange [B, A · width, T_l] of each level to [B, N, width]."""
     joined = torch.cat(list(levels), dim=2).transpose(1, 2)
     return joined.reshape(len(joined), -1, width)

@@ -8,7 +8,7 @@ from dr2net_mm.tasks.temporal_detection.segments import segment_giou
 
 
 def ordered(segments: Tensor) -> Tensor:
-    """Segments whose two ends are swapped where the second one comes first."""
+    """Swap the ends of segments where the second comes first."""
     return torch.stack((segments.amin(dim=-1), segments.amax(dim=-1)), dim=-1)
 
 
@@ -23,7 +23,7 @@ def giou_loss(segments: Tensor, targets: Tensor) -> Tensor:
 
 
 def balanced_bce(logits: Tensor, positive: Tensor) -> Tensor:
-    r"""Binary cross-entropy in which positives and negatives weigh the same.
+    r"""Compute binary cross-entropy with balanced positives and negatives.
 
     .. math::
         \frac{1}{n} \sum_i w_i \, \mathrm{BCE}(p_i, t_i), \qquad

@@ -26,7 +26,7 @@ def boundary_confidence(scores: Tensor, positions: Tensor) -> Tensor:
 def best_proposals(
     segments: Tensor, scores: Tensor, sigma: float, min_score: float, max_num: int
 ) -> Tuple[Tensor, Tensor, List[int]]:
-    """Proposals of a video after Gaussian soft-NMS within each class, best first.
+    """Return a video's proposals after Gaussian soft-NMS within each class.
 
     Segments without length, which is what the cut to the video makes of those outside
     it, are left out.

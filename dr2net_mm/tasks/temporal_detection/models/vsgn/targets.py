@@ -24,7 +24,7 @@ class Assignment(NamedTuple):
 
 @torch.no_grad()
 def boundary_targets(segments: Tensor, length: int, reach: float = 1.5) -> Tensor:
-    r"""How much of each cell belongs to a start, an end, or an action of a video.
+    r"""Compute how much of each cell belongs to a start, an end, an action.
 
     Intersection over the cell's length, cell :math:`t` being :math:`[t, t + 1]`, of
 
@@ -60,7 +60,7 @@ def boundary_targets(segments: Tensor, length: int, reach: float = 1.5) -> Tenso
 
 
 def anchor_iou(anchors: Tensor, segments: Tensor) -> Tensor:
-    r"""IoU by which anchors and decoded proposals are matched.
+    r"""Compute the IoU by which anchors and proposals are matched.
 
     .. math::
         \frac{|a \cap g|}{(|a| + 1) + |g| - |a \cap g|}
@@ -83,7 +83,7 @@ def anchor_iou(anchors: Tensor, segments: Tensor) -> Tensor:
 
 
 def match(iou: Tensor, threshold: float) -> Tensor:
-    """Ground truth of each proposal, or -1.
+    """Match each proposal to its ground truth, or -1.
 
     A proposal takes the ground truth with which it overlaps most, if their IoU is at
     least the threshold, or if no proposal overlaps some ground truth more than this one

@@ -136,7 +136,7 @@ class VSGN(BaseModel):
         data_samples: Optional[Sequence] = None,
         mode: str = 'tensor',
     ) -> Union[Dict[str, Tensor], List[dict], VSGNOutputs]:
-        """Losses, predictions or raw outputs.
+        """Compute losses, predictions or raw outputs.
 
         Args:
             inputs: Features [B, C, T], or a [C, T] for each video.
@@ -159,7 +159,7 @@ class VSGN(BaseModel):
         return getattr(self, mode)(features, samples)
 
     def loss(self, features: Tensor, data_samples: Sequence) -> Dict[str, Tensor]:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
             features: [B, C, T].
@@ -179,7 +179,7 @@ class VSGN(BaseModel):
 
     @torch.no_grad()
     def predict(self, features: Tensor, data_samples: Sequence) -> List[dict]:
-        """Proposals of each video, best first, in seconds.
+        """Predict proposals of each video, best first, in seconds.
 
         Args:
             features: [B, C, T].
