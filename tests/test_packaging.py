@@ -49,7 +49,7 @@ def test_the_wheel_holds_configs_and_tools_where_mim_looks(wheel):
     assert {f'dr2net_mm/.mim/{name}' for name in wanted} <= held
 
 
-def test_the_wheel_holds_every_module_and_the_licence(wheel):
+def test_the_wheel_holds_every_module_and_the_license(wheel):
     held = set(wheel.namelist())
     assert {name for name in files_below(ROOT / 'dr2net_mm') if name[-3:] == '.py'} <= (
         held

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first run with video: environment, films, a short training of a recogniser and of a
+# The first run with video: environment, films, a short training of a recognizer and of a
 # temporal action detector from raw frames, and a summary. Arguments go to tools/train.py
 # of the detector, for instance
 #   bash tools/video_first_run.sh --work-dir work_dirs/longer \
@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 configs=configs/video_first_run
 detector=$configs/vsgn_dr2-swin3d-nano_1xb4-6e_spliced-clips.py
-recogniser=$configs/dr2-swin3d-nano_1xb8-6e_spliced-clips.py
+recognizer=$configs/dr2-swin3d-nano_1xb8-6e_spliced-clips.py
 work_dir=work_dirs/video_first_run
 
 # Both trainings and the summary write below the same folder.
@@ -41,8 +41,8 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 step '2/5 videos'
 python tools/data/spliced_clips.py
 
-step "3/5 recogniser: $recogniser"
-python tools/train.py "$recogniser" --work-dir "$work_dir/recognition"
+step "3/5 recognizer: $recognizer"
+python tools/train.py "$recognizer" --work-dir "$work_dir/recognition"
 
 step "4/5 detector: $detector"
 python tools/train.py "$detector" --work-dir "$work_dir/detection" \

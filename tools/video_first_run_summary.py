@@ -1,7 +1,7 @@
 """Say what finished trainings of `tools/video_first_run.sh` show.
 
 Prints losses and validation scores, compares the detector with chance (itself before
-the training, and random segments), lets the recogniser name the classes, and draws
+the training, and random segments), lets the recognizer name the classes, and draws
 predicted against annotated segments. Its argument is the work dir of the run.
 """
 
@@ -47,12 +47,12 @@ def describe_detector(log: list[dict]) -> str:
     return '\n'.join(said)
 
 
-def describe_recogniser(log: list[dict]) -> str:
+def describe_recognizer(log: list[dict]) -> str:
     """Describe loss and accuracy of the recognizer's training."""
     steps = [line for line in log if 'loss' in line]
     accuracy = [f'{value:.2f}' for _, value in values_over_training(log, 'acc/top1')]
     return (
-        f'recogniser  loss {steps[0]["loss"]:.2f} -> {steps[-1]["loss"]:.2f}\n'
+        f'recognizer  loss {steps[0]["loss"]:.2f} -> {steps[-1]["loss"]:.2f}\n'
         f'            accuracy by epoch {", ".join(accuracy)} (trimmed clips)'
     )
 
@@ -93,7 +93,7 @@ def compare_with_chance(
         results: Of the trained detector.
         untrained: Of the detector with random weights.
         evaluator: Config of the metric, class-agnostic.
-        scores_file: Video-level scores of the recogniser.
+        scores_file: Video-level scores of the recognizer.
     """
     from dr2net_mm.first_runs.chance_level import evaluate
 
@@ -117,7 +117,7 @@ def compare_with_chance(
         f'{table}\n(mean mAP is over tIoU 0.5:0.05:0.95. Random segments: as many as '
         'the detector gives,\nwith lengths of annotated training segments. "Where": '
         'all classes are one. "Where and\nwhat": every segment is given the two '
-        "classes that the recogniser's scores for the whole\nvideo name first, in all "
+        "classes that the recognizer's scores for the whole\nvideo name first, in all "
         'three rows)'
     )
 
@@ -199,19 +199,19 @@ def summarize(options: Namespace) -> None:
     MMLogger.get_instance('summary', log_level='ERROR')
     work_dir = options.work_dir
     detector = find_training(work_dir / 'detection', REMEDY)
-    recogniser = find_training(work_dir / 'recognition', REMEDY)
+    recognizer = find_training(work_dir / 'recognition', REMEDY)
     config = Config.fromfile(str(detector.config_file))
-    clips = Config.fromfile(str(recogniser.config_file))
+    clips = Config.fromfile(str(recognizer.config_file))
     annotations, root = config.test_evaluator.ann_file, Path(config.data_root)
 
     print('trained detector:', flush=True)
     results = outputs_on_test_set(config, str(detector.checkpoint))
     print('detector before training:', flush=True)
     untrained = outputs_on_test_set(config)
-    print('recogniser on whole videos:', flush=True)
+    print('recognizer on whole videos:', flush=True)
     scores = video_scores(
         clips,
-        str(recogniser.checkpoint),
+        str(recognizer.checkpoint),
         annotations,
         str(root / 'videos'),
         (root / 'classes.txt').read_text().split(),
@@ -228,7 +228,7 @@ def summarize(options: Namespace) -> None:
     )
 
     print(f'\n{describe_detector(detector.log)}')
-    print(describe_recogniser(recogniser.log))
+    print(describe_recognizer(recognizer.log))
     print(f'            names the class of {named_videos(scores, annotations)}')
     print('All weights were random at the start; nothing pretrained was used.\n')
     print(

@@ -1,6 +1,6 @@
 _base_ = './dr2-vit-small-p16_videomae-sthv2-pre_hard-finetune_8xb12-amp-u16-40e_sthv2-rgb.py'  # noqa: E501
 
-# mmaction's own initialisation.
+# mmaction's own initialization.
 model = dict(
     backbone=dict(
         init_cfg=[

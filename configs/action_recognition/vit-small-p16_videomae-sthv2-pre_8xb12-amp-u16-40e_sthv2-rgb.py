@@ -63,7 +63,7 @@ train_pipeline = [
     dict(type='ClipRandAugment', policy='rand-m7-n4-mstd0.5-inc1'),
     dict(type='RandomResizedCrop', area_range=(0.08, 1.0)),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
-    # Noise that is standard normal after normalisation.
+    # Noise that is standard normal after normalization.
     dict(
         type='RandomErasing',
         erase_prob=0.25,

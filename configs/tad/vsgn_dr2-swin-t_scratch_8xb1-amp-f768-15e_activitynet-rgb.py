@@ -1,6 +1,6 @@
 _base_ = './vsgn_dr2-swin-t_hard-finetune_8xb1-amp-f768-15e_activitynet-rgb.py'
 
-# mmaction's own initialisation; norms that were never trained have to learn.
+# mmaction's own initialization; norms that were never trained have to learn.
 model = dict(
     freeze_norm=False,
     backbone=dict(

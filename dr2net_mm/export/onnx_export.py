@@ -16,7 +16,7 @@ from dr2net_mm.version import __version__
 from .float_stage import float_stages
 from .networks import largest_difference
 
-#: Version of ONNX's operators: the first with layer normalisation.
+#: Version of ONNX's operators: the first with layer normalization.
 OPSET = 17
 
 #: Most that outputs may differ by, as a share of their largest magnitude.

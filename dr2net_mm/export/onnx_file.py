@@ -160,7 +160,7 @@ def _described(cfg: Config, example: Tensor, exported: Exported) -> List[str]:
     line = f'input: float32 [batch, {sizes}]'
     if preprocessor.get('mean') is not None:
         line += (
-            f', normalised beforehand: (pixel - mean) / std with '
+            f', normalized beforehand: (pixel - mean) / std with '
             f'mean={list(preprocessor["mean"])}, std={list(preprocessor["std"])}'
         )
     outputs = [

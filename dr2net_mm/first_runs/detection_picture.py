@@ -6,15 +6,15 @@ from typing import Iterable, Sequence
 
 from PIL import Image, ImageDraw
 
-TRUTH_COLOUR = (255, 210, 0)
-DETECTION_COLOUR = (0, 225, 255)
+TRUTH_COLOR = (255, 210, 0)
+DETECTION_COLOR = (0, 225, 255)
 _CAPTION_HEIGHT = 20
 
 
 def _panel(
     image: Image.Image,
     boxes: Iterable[Sequence[float]],
-    colour: Sequence[int],
+    color: Sequence[int],
     caption: str,
     scale: int,
 ) -> Image.Image:
@@ -28,10 +28,10 @@ def _panel(
     for box in boxes:
         x_min, y_min, x_max, y_max = (round(value * scale) for value in box)
         corners = (x_min, y_min + _CAPTION_HEIGHT, x_max, y_max + _CAPTION_HEIGHT)
-        pen.rectangle(corners, outline=tuple(colour), width=2)
+        pen.rectangle(corners, outline=tuple(color), width=2)
     # Drawn last: a box at the upper border must not cover it.
     pen.rectangle((0, 0, size[0], _CAPTION_HEIGHT - 1), fill=(20, 20, 20))
-    pen.text((6, 4), caption, fill=tuple(colour))
+    pen.text((6, 4), caption, fill=tuple(color))
     return panel
 
 
@@ -52,9 +52,9 @@ def detection_picture(
     Returns:
         An image of ``scale * 2 W`` pixels and a line of captions.
     """
-    left = _panel(image, truth, TRUTH_COLOUR, f'ground truth: {len(truth)}', scale)
+    left = _panel(image, truth, TRUTH_COLOR, f'ground truth: {len(truth)}', scale)
     right = _panel(
-        image, detections, DETECTION_COLOUR, f'detections: {len(detections)}', scale
+        image, detections, DETECTION_COLOR, f'detections: {len(detections)}', scale
     )
     picture = Image.new('RGB', (left.width + right.width, left.height))
     picture.paste(left, (0, 0))

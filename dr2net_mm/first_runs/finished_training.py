@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from dr2net_mm.errors import UserError
 
-_LOSS_COLOUR, _SCORE_COLOUR = '#1f77b4', '#d95f02'
+_LOSS_COLOR, _SCORE_COLOR = '#1f77b4', '#d95f02'
 
 
 class Training(NamedTuple):
@@ -79,15 +79,15 @@ def draw_training(
         raise UserError('the log has no losses to draw: is the training finished?')
     figure = Figure(figsize=(7, 3.6), layout='constrained')
     axes = figure.add_subplot()
-    axes.plot(*zip(*losses), color=_LOSS_COLOUR)
+    axes.plot(*zip(*losses), color=_LOSS_COLOR)
     axes.set(xlabel='iteration', xlim=(0, losses[-1][0]), ylim=(0, None))
-    axes.set_ylabel('training loss', color=_LOSS_COLOUR)
+    axes.set_ylabel('training loss', color=_LOSS_COLOR)
     axes.grid(alpha=0.25)
     if scores:
         right = axes.twinx()
-        right.plot(*zip(*scores), color=_SCORE_COLOUR, marker='o', markersize=4)
+        right.plot(*zip(*scores), color=_SCORE_COLOR, marker='o', markersize=4)
         right.set_ylim(0, 1)
-        right.set_ylabel(f'{score} (validation)', color=_SCORE_COLOUR)
+        right.set_ylabel(f'{score} (validation)', color=_SCORE_COLOR)
     figure.suptitle(title, fontsize='medium')
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=130)

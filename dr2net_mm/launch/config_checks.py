@@ -149,7 +149,7 @@ def _pretrained_checkpoints(node: Any, path: str) -> Iterator[Tuple[str, str]]:
 
 
 def check_pretrained_files(cfg: Config) -> None:
-    """Raise :class:`UserError` if a ``Pretrained`` initialisation names no file."""
+    """Raise :class:`UserError` if a ``Pretrained`` initialization names no file."""
     for key, path in _pretrained_checkpoints(cfg.get('model'), 'model'):
         check_checkpoint_file(path, key)
 

@@ -10,7 +10,7 @@ from dr2net_mm.rank import launcher_rank
 from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
     load_annotations,
     load_video_names,
-    summarise,
+    summarize,
     without_prefix,
 )
 
@@ -33,7 +33,7 @@ def report_shared_videos(cfg: Config) -> None:
     if shared:
         print(
             f'{len(shared)} of {len(validated)} videos of validation are trained on '
-            f'too: {summarise(shared)}; results on them say nothing about other '
+            f'too: {summarize(shared)}; results on them say nothing about other '
             'videos. Take them out of one subset, or list them in blocked_videos',
             flush=True,
         )

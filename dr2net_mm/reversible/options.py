@@ -40,7 +40,7 @@ class DualResidualOptions:
             None stores nothing. Gradients do not depend on it.
         verify: Compare a checksum of every reconstructed stream with the one taken
             in the forward pass and name the first that differs. For debugging:
-            it costs a pass over memory and a synchronisation at every branch.
+            it costs a pass over memory and a synchronization at every branch.
 
     Raises:
         ValueError: If a value is outside its range, or two exclude each other.

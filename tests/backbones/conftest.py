@@ -46,18 +46,18 @@ class SwinTools:
         return {**narrow, **changes}
 
     def build(self, seed: int = 0, **changes) -> Dr2SwinTransformer:
-        return self.randomise(Dr2SwinTransformer(**self.arguments(**changes)), seed)
+        return self.randomize(Dr2SwinTransformer(**self.arguments(**changes)), seed)
 
     def plain(self, weights: Optional[nn.Module] = None, **changes) -> SwinTransformer:
         """mmdet's backbone, with the weights of another one where there is one."""
-        model = self.randomise(SwinTransformer(**self.arguments(**changes)))
+        model = self.randomize(SwinTransformer(**self.arguments(**changes)))
         if weights is not None:
             state = weights.state_dict()
             wanted = model.state_dict().keys()
             model.load_state_dict({key: state[key] for key in wanted})
         return model
 
-    def randomise(self, model: nn.Module, seed: int = 0) -> nn.Module:
+    def randomize(self, model: nn.Module, seed: int = 0) -> nn.Module:
         """Every parameter away from zero: bias tables, norms and biases too."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -183,13 +183,13 @@ class VideoSwinTools(SwinTools):
         return {**narrow, **changes}
 
     def build(self, seed: int = 0, **changes) -> Dr2SwinTransformer3D:
-        return self.randomise(Dr2SwinTransformer3D(**self.arguments(**changes)), seed)
+        return self.randomize(Dr2SwinTransformer3D(**self.arguments(**changes)), seed)
 
     def plain(
         self, weights: Optional[nn.Module] = None, **changes
     ) -> SwinTransformer3D:
         """mmaction's backbone, with the weights of another one where there is one."""
-        model = self.randomise(SwinTransformer3D(**self.arguments(**changes)))
+        model = self.randomize(SwinTransformer3D(**self.arguments(**changes)))
         if weights is not None:
             state = weights.state_dict()
             wanted = model.state_dict().keys()
@@ -245,13 +245,13 @@ class VitTools(VideoSwinTools):
         return {**narrow, **changes}
 
     def build(self, seed: int = 0, **changes) -> Dr2VisionTransformer:
-        return self.randomise(Dr2VisionTransformer(**self.arguments(**changes)), seed)
+        return self.randomize(Dr2VisionTransformer(**self.arguments(**changes)), seed)
 
     def plain(
         self, weights: Optional[nn.Module] = None, **changes
     ) -> VisionTransformer:
         """mmaction's backbone, with the weights of another one where there is one."""
-        model = self.randomise(VisionTransformer(**self.arguments(**changes)))
+        model = self.randomize(VisionTransformer(**self.arguments(**changes)))
         if weights is not None:
             state = weights.state_dict()
             wanted = model.state_dict().keys()

@@ -83,7 +83,7 @@ class Amp:
 
     def model(self, name: str, device: str = 'cpu', **options: Any) -> MeanModel:
         model = MeanModel(dict(BACKBONES[name], dual_residual=options))
-        return self.swin.randomise(model).to(device).train()
+        return self.swin.randomize(model).to(device).train()
 
     def wrapper(self, model: nn.Module, dtype: str, **changes: Any) -> AmpOptimWrapper:
         arguments = dict(

@@ -111,7 +111,7 @@ class Detectors:
         # Detectors write into the config that they are built from.
         model = MODELS.build(copy.deepcopy(config.model))
         model.init_weights()
-        self.swin.randomise(model.backbone)
+        self.swin.randomize(model.backbone)
         return model.train()
 
     def inputs(self, name: str) -> dict:

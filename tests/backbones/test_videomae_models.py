@@ -79,7 +79,7 @@ class VideoModels:
         torch.manual_seed(0)
         model = MODELS.build(config.model)
         model.init_weights()
-        self.vit.randomise(model.backbone)
+        self.vit.randomize(model.backbone)
         return model.train()
 
     def inputs(self) -> dict:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class MetaParameters(TorchFunctionMode):
     """Makes what layers allocate for parameters on the meta device.
 
-    Models then have their full size, but nothing is allocated or initialised.
+    Models then have their full size, but nothing is allocated or initialized.
     ``torch.device('meta')`` would do the same to ``torch.linspace``, from
     which backbones read their drop path rates.
     """

@@ -68,7 +68,7 @@ def test_training_clips_are_mixed_and_their_labels_smoothed(configs, batch_of):
         assert float(sample.gt_label.sum()) == pytest.approx(1.0)
 
 
-def test_validation_sees_the_centre_of_one_clip(batch_of):
+def test_validation_sees_the_center_of_one_clip(batch_of):
     batch = batch_of('val_dataloader')
     assert [clip.shape for clip in batch['inputs']] == [(1, 3, 16, 224, 224)] * 2
 

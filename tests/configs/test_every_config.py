@@ -170,9 +170,9 @@ def test_a_config_builds_its_model_and_optimizer(configs, path):
     model = configs.build(cfg)
     model.train()
     optimizer = build_optim_wrapper(model, configs.optim_wrapper(cfg)).optimizer
-    optimised = sum(len(group['params']) for group in optimizer.param_groups)
+    optimized = sum(len(group['params']) for group in optimizer.param_groups)
     trainable = [p for p in model.parameters() if p.requires_grad]
-    assert optimised == len(trainable) > 0
+    assert optimized == len(trainable) > 0
     if is_dual_residual(cfg):
         from dr2net_mm.backbones.base.dual_residual import dual_residual_backbones
 

@@ -1,4 +1,4 @@
-"""Backbones under DistributedDataParallel, in whatever way it synchronises."""
+"""Backbones under DistributedDataParallel, in whatever way it synchronizes."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ WRAPPERS = dict(
         ),
     ],
 )
-def test_synchronised_gradients_are_those_of_the_joined_batch(ranks, name, wrapper):
+def test_synchronized_gradients_are_those_of_the_joined_batch(ranks, name, wrapper):
     found = {}
     for backprop in ('reversible', 'stored'):
         model = ranks.build(name, dual_residual=dict(backprop=backprop))
@@ -135,7 +135,7 @@ def test_gradients_are_accumulated_without_talking_in_between(ranks, name, wrapp
         alone = ranks.build(name, **options)
         for model, batch in ((ddp, ranks.part), (alone, ranks.batch)):
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-            # torch learns a static graph from a first batch that is synchronised.
+            # torch learns a static graph from a first batch that is synchronized.
             model.train_step(batch(name, 9), optim_wrapper=OptimWrapper(optimizer))
             optim_wrapper = OptimWrapper(optimizer, accumulative_counts=2)
             optim_wrapper.initialize_count_status(model, 0, 3)

@@ -115,7 +115,7 @@ class CoefficientHookTestCase(RunnerTestCase):
         return path.read_text()
 
     def logged(self):
-        """(alpha, beta) by iteration, as the visualisation backends got them."""
+        """(alpha, beta) by iteration, as the visualization backends got them."""
         (path,) = Path(self.runner.work_dir).glob('*/vis_data/2*.json')
         lines = map(json.loads, path.read_text().splitlines())
         return {

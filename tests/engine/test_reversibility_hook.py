@@ -121,7 +121,7 @@ def train(tmp_path):
 
 
 def logged(runner, name):
-    """Values of a scalar by iteration, as the visualisation backends got them."""
+    """Values of a scalar by iteration, as the visualization backends got them."""
     (path,) = Path(runner.work_dir).glob('*/vis_data/2*.json')
     lines = map(json.loads, path.read_text().splitlines())
     return {line['iter']: line[name] for line in lines if name in line}

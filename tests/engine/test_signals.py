@@ -13,28 +13,28 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def initialised(worker_id):
-    os.environ['WORKER_WAS_INITIALISED'] = str(worker_id)
+def initialized(worker_id):
+    os.environ['WORKER_WAS_INITIALIZED'] = str(worker_id)
 
 
 class WhoLoads:
-    """Samples are the process that loads them and what its initialisation left."""
+    """Samples are the process that loads them and what its initialization left."""
 
     def __len__(self):
         return 40
 
     def __getitem__(self, index):
-        return os.getpid(), os.environ.get('WORKER_WAS_INITIALISED')
+        return os.getpid(), os.environ.get('WORKER_WAS_INITIALIZED')
 
 
 def test_workers_go_on_after_sigterm_from_others_and_end_with_the_loader():
     dataloader = DataLoader(
-        WhoLoads(), num_workers=1, collate_fn=list, worker_init_fn=initialised
+        WhoLoads(), num_workers=1, collate_fn=list, worker_init_fn=initialized
     )
     let_workers_outlive_sigterm(dataloader)
     batches = iter(dataloader)
-    ((worker, initialisation),) = next(batches)
-    assert initialisation == '0'
+    ((worker, initialization),) = next(batches)
+    assert initialization == '0'
     # From a process that is not the parent, as slurm's.
     assert os.system(f'kill -TERM {worker}') == 0
     time.sleep(0.2)

@@ -1,8 +1,8 @@
 from PIL import Image
 
 from dr2net_mm.first_runs.detection_picture import (
-    DETECTION_COLOUR,
-    TRUTH_COLOUR,
+    DETECTION_COLOR,
+    TRUTH_COLOR,
     detection_picture,
 )
 
@@ -13,12 +13,12 @@ def test_truth_is_drawn_on_the_left_and_detections_on_the_right():
 
     assert picture.size == (400, 180)
     # Twice the coordinates, below 20 pixels of caption.
-    assert picture.getpixel((20, 60 + 10)) == TRUTH_COLOUR
-    assert picture.getpixel((200 + 100, 60 + 10)) == DETECTION_COLOUR
+    assert picture.getpixel((20, 60 + 10)) == TRUTH_COLOR
+    assert picture.getpixel((200 + 100, 60 + 10)) == DETECTION_COLOR
     left = picture.crop((0, 20, 200, 180))
     right = picture.crop((200, 20, 400, 180))
-    assert {colour for _, colour in left.getcolors()} == {(0, 0, 0), TRUTH_COLOUR}
-    assert {colour for _, colour in right.getcolors()} == {(0, 0, 0), DETECTION_COLOUR}
+    assert {color for _, color in left.getcolors()} == {(0, 0, 0), TRUTH_COLOR}
+    assert {color for _, color in right.getcolors()} == {(0, 0, 0), DETECTION_COLOR}
 
 
 def test_an_image_without_boxes_is_drawn_too():

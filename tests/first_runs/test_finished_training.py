@@ -22,8 +22,8 @@ def test_picture_shows_loss_and_score(tmp_path):
     draw_training(LOG, 'average_mAP', tmp_path / 'new' / 'training.png', 'title')
     picture = cv2.imread(str(tmp_path / 'new' / 'training.png'))
     blue, orange = (180, 119, 31), (2, 95, 217)  # BGR
-    for colour in (blue, orange):
-        assert (abs(picture.astype(int) - colour).sum(2) < 30).sum() > 300
+    for color in (blue, orange):
+        assert (abs(picture.astype(int) - color).sum(2) < 30).sum() > 300
 
 
 def test_a_log_without_losses_cannot_be_drawn(tmp_path):

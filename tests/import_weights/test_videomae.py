@@ -211,7 +211,7 @@ def test_clips_smaller_than_a_patch_are_refused(convert, videomae):
         convert(videomae.finetuned(), num_frames=1)
 
 
-def test_each_direction_recognises_the_other_names(convert, videomae):
+def test_each_direction_recognizes_the_other_names(convert, videomae):
     weights = videomae.finetuned()
     with pytest.raises(UserError, match='--to-original'):
         convert(convert(weights).weights)

@@ -31,7 +31,7 @@ def png(side):
 @pytest.fixture()
 def members(tool):
     """The files of a small stand-in for the wheel: every image 800 x 800."""
-    files = {tool.LICENCE_MEMBER: b'MIT License'}
+    files = {tool.LICENSE_MEMBER: b'MIT License'}
     for name in sum(tool.SPLITS.values(), []):
         files[f'deepforest/data/{name}.png'] = png(800)
         files[f'deepforest/data/{name}.xml'] = XML.format(800).encode()
@@ -67,7 +67,7 @@ def test_every_image_becomes_tiles_with_clipped_boxes(run):
     assert found == [(1, [390, 8, 10, 20], 1), (2, [0, 8, 30, 20], 0)]
 
 
-def test_the_licence_and_source_of_the_images_lie_beside_them(run):
+def test_the_license_and_source_of_the_images_lie_beside_them(run):
     *_, out = run()
     assert (out / 'LICENSE').read_text() == 'MIT License'
     assert 'deepforest==2.1.0' in (out / 'SOURCE').read_text()

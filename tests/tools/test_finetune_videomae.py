@@ -1,4 +1,4 @@
-"""From a VideoMAE pretraining checkpoint to a tested dual-residual recogniser."""
+"""From a VideoMAE pretraining checkpoint to a tested dual-residual recognizer."""
 
 from pathlib import Path
 

@@ -157,7 +157,7 @@ def test_a_second_coefficient_hook_is_refused(dr2_run, train, error_line):
 
 
 @pytest.mark.skipif(find_spec('wandb') is not None, reason='wandb is installed')
-def test_a_visualisation_backend_that_is_not_installed_is_named(
+def test_a_visualization_backend_that_is_not_installed_is_named(
     dr2_run, train, error_line
 ):
     backends = "visualizer['vis_backends'] = [dict(type='WandbVisBackend')]\n"

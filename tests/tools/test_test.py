@@ -1,4 +1,4 @@
-"""Behaviour of tools/test.py on input that is in order."""
+"""Behavior of tools/test.py on input that is in order."""
 
 import pickle
 

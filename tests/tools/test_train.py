@@ -1,4 +1,4 @@
-"""Behaviour of tools/train.py on input that is in order."""
+"""Behavior of tools/train.py on input that is in order."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from tests.fixtures.scripts import load_script
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'video_first_run'
 DETECTOR = CONFIGS / 'vsgn_dr2-swin3d-nano_1xb4-6e_spliced-clips.py'
-RECOGNISER = CONFIGS / 'dr2-swin3d-nano_1xb8-6e_spliced-clips.py'
+RECOGNIZER = CONFIGS / 'dr2-swin3d-nano_1xb8-6e_spliced-clips.py'
 
 
 def tool(*parts):
@@ -35,8 +35,8 @@ def test_the_run_makes_videos_trains_twice_and_summarizes(video_first_run):
         'tools/train.py',
         'tools/video_first_run_summary.py',
     ]
-    assert [ROOT / call.split()[2] for call in calls[1:3]] == [RECOGNISER, DETECTOR]
-    assert RECOGNISER.is_file() and DETECTOR.is_file()
+    assert [ROOT / call.split()[2] for call in calls[1:3]] == [RECOGNIZER, DETECTOR]
+    assert RECOGNIZER.is_file() and DETECTOR.is_file()
 
 
 @pytest.mark.parametrize('arguments', [('--work-dir', 'w/me'), ('--work-dir=w/me',)])
@@ -107,7 +107,7 @@ def finished(tmp_path_factory):
             if loader != 'train':
                 small.append(f'{pipeline}.3.crop_size=32')
         for config, part, options in (
-            (RECOGNISER, 'recognition', brief),
+            (RECOGNIZER, 'recognition', brief),
             (DETECTOR, 'detection', small),
         ):
             arguments = [str(config), '--work-dir', f'run/{part}', '--cfg-options']

@@ -1,4 +1,4 @@
-"""Let a trained recogniser score whole videos for a localizer's proposals."""
+"""Let a trained recognizer score whole videos for a localizer's proposals."""
 
 import sys
 from pathlib import Path

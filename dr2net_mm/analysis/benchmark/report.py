@@ -36,7 +36,7 @@ class Progress:
         self.stream.flush()
 
 
-def summarise(
+def summarize(
     cases: Sequence[Case],
     seconds: Sequence[Sequence[float]],
     memory: Sequence[Optional[int]],

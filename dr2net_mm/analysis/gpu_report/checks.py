@@ -251,7 +251,7 @@ def _compare(
 
 
 def soak(settings: Dict[str, Any], device: str) -> Outcome:
-    """Run ``tools/analysis/soak.py``; its judgement, without the single steps."""
+    """Run ``tools/analysis/soak.py``; its judgment, without the single steps."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'soak.json'
         arguments = [*settings['arguments'], '--device', device, '--json', str(path)]

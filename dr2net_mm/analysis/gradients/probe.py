@@ -39,7 +39,7 @@ def _gradients(
 ) -> List[Optional[Tensor]]:
     """Compute the gradients of a random projection of all outputs.
 
-    The sum of the outputs would not do: they are normalised, so that it is constant
+    The sum of the outputs would not do: they are normalized, so that it is constant
     and has a gradient of zero.
     """
     torch.manual_seed(seed)  # the same drop path in both backward modes

@@ -113,8 +113,8 @@ def plot_errors(
 ) -> None:
     """Draw a heat map, one panel an arithmetic, laid out as in the paper.
 
-    alpha grows to the right and beta downwards. Colours are logarithmic; cells of
-    error 0, without a finite error, and left out have colours of their own.
+    alpha grows to the right and beta downwards. Colors are logarithmic; cells of
+    error 0, without a finite error, and left out have colors of their own.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
@@ -128,7 +128,7 @@ def plot_errors(
     lowest, highest = min([_LOWEST, *finite]), max([_HIGHEST, *finite])
     if measure != 'relative' and finite:
         lowest, highest = min(finite), max(finite)
-    colours = ScalarMappable(LogNorm(lowest, max(highest, lowest * 10)), 'viridis')
+    colors = ScalarMappable(LogNorm(lowest, max(highest, lowest * 10)), 'viridis')
 
     side = max(3.2, 0.45 * len(alphas) + 1), max(2.6, 0.36 * len(betas) + 1.2)
     figure = Figure(
@@ -140,7 +140,7 @@ def plot_errors(
         for x, alpha in enumerate(alphas):
             for y, beta in enumerate(betas):
                 row = cells.get((alpha, beta))
-                face, ink = _cell_colours(row, key, colours)
+                face, ink = _cell_colors(row, key, colors)
                 axes.add_patch(
                     Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, edgecolor='w')
                 )
@@ -154,13 +154,13 @@ def plot_errors(
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-    figure.colorbar(colours, ax=list(panels), label=label, shrink=0.9)
+    figure.colorbar(colors, ax=list(panels), label=label, shrink=0.9)
     figure.suptitle(title, fontsize='medium')
     figure.savefig(path, dpi=150)
 
 
-def _cell_colours(row: Optional[Dict[str, Any]], key: str, colours) -> tuple:
-    """Return the colours of a cell and of the text in it."""
+def _cell_colors(row: Optional[Dict[str, Any]], key: str, colors) -> tuple:
+    """Return the colors of a cell and of the text in it."""
     if row is None:
         return '#f4f4f4', '#555555'
     value = row[key]
@@ -168,6 +168,6 @@ def _cell_colours(row: Optional[Dict[str, Any]], key: str, colours) -> tuple:
         return '#b03030', 'white'
     if value == 0:
         return '#dfe9f5', '#1a1a1a'
-    face = colours.to_rgba(value)
+    face = colors.to_rgba(value)
     brightness = 0.3 * face[0] + 0.59 * face[1] + 0.11 * face[2]
     return face, '#1a1a1a' if brightness > 0.55 else 'white'

@@ -20,7 +20,7 @@ from dr2net_mm.errors import UserError
 from dr2net_mm.launch.config_checks import apply_options
 from dr2net_mm.reversible.schedule import CoefficientSchedule
 
-_ALPHA_COLOUR, _BETA_COLOUR = '#1f77b4', '#d95f02'
+_ALPHA_COLOR, _BETA_COLOR = '#1f77b4', '#d95f02'
 # Rows that fit on a screen.
 _TABLE_ROWS = 24
 
@@ -116,13 +116,13 @@ def draw_schedule(
 
     figure = Figure(figsize=(7, 3.8), layout='constrained')
     axes = figure.add_subplot()
-    for name, values, colour in (
-        ('α', alphas, _ALPHA_COLOUR),
-        ('β', betas, _BETA_COLOUR),
+    for name, values, color in (
+        ('α', alphas, _ALPHA_COLOR),
+        ('β', betas, _BETA_COLOR),
     ):
-        axes.plot(steps, values, drawstyle='steps-post', color=colour, label=name)
+        axes.plot(steps, values, drawstyle='steps-post', color=color, label=name)
     if schedule.start != schedule.end:
-        axes.axvline(schedule.end_step, color='grey', linestyle=':', label='end point')
+        axes.axvline(schedule.end_step, color='gray', linestyle=':', label='end point')
     axes.set(xlim=(0, max_iters), ylim=(-0.03, 1.03))
     axes.set(xlabel='iteration', ylabel='coefficient')
     axes.grid(alpha=0.25)

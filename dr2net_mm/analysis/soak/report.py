@@ -55,12 +55,12 @@ def draw_soak(record: Record, warm_up: int, out: Path, title: str = '') -> None:
     figure = Figure(figsize=(8, 6), layout='constrained')
     upper, lower = figure.subplots(2, sharex=True)
     steps = range(1, len(record.steps['live_bytes']) + 1)
-    for name, label, colour in (
+    for name, label, color in (
         ('peak_bytes', 'peak within a step', '#d95f02'),
         ('live_bytes', 'live after a step', '#1f77b4'),
     ):
         values = [value / 1e6 for value in record.steps[name] if value is not None]
-        upper.plot(steps, values, color=colour, label=label, linewidth=0.8)
+        upper.plot(steps, values, color=color, label=label, linewidth=0.8)
     upper.set_ylabel('tensors [MB]')
     resident = [v / 1e6 for v in record.steps['resident_bytes'] if v is not None]
     # Systems without /proc tell no memory of a process.

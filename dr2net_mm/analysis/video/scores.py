@@ -1,6 +1,6 @@
-"""Video-level class scores of a recogniser, for the proposals of a localizer.
+"""Video-level class scores of a recognizer, for the proposals of a localizer.
 
-A class-agnostic localizer says where something happens; a recogniser that looks at
+A class-agnostic localizer says where something happens; a recognizer that looks at
 the whole video says what. ``ANetDetectionMetric(classifier_scores=...)`` multiplies
 the two.
 """
@@ -90,7 +90,7 @@ def class_probabilities(
     for row in scores:
         if len(row) < len(names):
             raise UserError(
-                f'the recogniser has {len(row)} classes, but {len(names)} names are '
+                f'the recognizer has {len(row)} classes, but {len(names)} names are '
                 'given: is it the right file of class names?'
             )
         chosen = np.asarray(row, dtype=np.float64)[kept]
@@ -108,14 +108,14 @@ def video_scores(
     ignored: Sequence[str] = (),
     num_clips: int = 8,
 ) -> Dict[str, Any]:
-    """Let a recogniser score every video of a subset.
+    """Let a recognizer score every video of a subset.
 
     Args:
-        config: Of the recogniser.
+        config: Of the recognizer.
         checkpoint: Its weights.
         annotations: JSON in the format of ActivityNet-v1.3.
         videos: Folder of the video files.
-        names: Of the recogniser's classes, in order.
+        names: Of the recognizer's classes, in order.
         subset: Of the annotations; their segments are not looked at.
         ignored: Classes to leave out.
         num_clips: Clips taken from a video.
@@ -180,7 +180,7 @@ def _command(options: argparse.Namespace) -> None:
 def _parser() -> OneLineParser:
     parser = tool_parser(
         'video_scores.py',
-        'Let a trained recogniser score whole videos, for\n'
+        'Let a trained recognizer score whole videos, for\n'
         "dict(type='ANetDetectionMetric', classifier_scores=OUT).",
         'Example:\n'
         '  python tools/analysis/video_scores.py CONFIG CHECKPOINT \\\n'
@@ -189,7 +189,7 @@ def _parser() -> OneLineParser:
         '      --classes data/spliced_clips/classes.txt --ignore background \\\n'
         '      --out scores.json',
     )
-    parser.add_argument('config', help='config of a recogniser that reads videos')
+    parser.add_argument('config', help='config of a recognizer that reads videos')
     parser.add_argument('checkpoint', help='its weights')
     for flag, text in (
         ('--annotations', 'JSON in the format of ActivityNet-v1.3'),

@@ -17,7 +17,7 @@ from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
     without_prefix,
 )
 
-TRUTH_COLOUR, PREDICTION_COLOUR = '#d09000', '#1f77b4'
+TRUTH_COLOR, PREDICTION_COLOR = '#d09000', '#1f77b4'
 _SHOWN_VIDEOS = 8
 
 
@@ -131,14 +131,14 @@ def draw_timelines(
         )
         for action in video.actions:
             span = (action.start, action.end)
-            _bar(axes, span, row - 0.34, TRUTH_COLOUR, 1.0, action.label)
+            _bar(axes, span, row - 0.34, TRUTH_COLOR, 1.0, action.label)
         best = shown[0].score if shown else 1.0
         for prediction in reversed(shown):
             share = prediction.score / best if best > 0 else 1.0
             span = (prediction.start, prediction.end)
             strength = 0.35 + 0.65 * max(0.0, min(1.0, share))
             text = f'{prediction.label or ""} {prediction.score:.2f}'.strip()
-            _bar(axes, span, row + 0.02, PREDICTION_COLOUR, strength, text)
+            _bar(axes, span, row + 0.02, PREDICTION_COLOR, strength, text)
     axes.set_yticks(range(len(timelines)), [t.video.video_id for t in timelines])
     axes.set(xlabel='time (s)', ylim=(len(timelines) - 0.4, -0.6))
     axes.set_xlim(0, max(timeline.video.duration for timeline in timelines))
@@ -146,8 +146,8 @@ def draw_timelines(
     for side in ('top', 'right', 'left'):
         axes.spines[side].set_visible(False)
     handles = [
-        Line2D([], [], color=TRUTH_COLOUR, linewidth=6, label='annotated'),
-        Line2D([], [], color=PREDICTION_COLOUR, linewidth=6, label='predicted (score)'),
+        Line2D([], [], color=TRUTH_COLOR, linewidth=6, label='annotated'),
+        Line2D([], [], color=PREDICTION_COLOR, linewidth=6, label='predicted (score)'),
     ]
     figure.legend(handles=handles, loc='outside upper right', ncols=2, frameon=False)
     if title:
@@ -160,7 +160,7 @@ def _bar(
     axes: Any,
     span: Tuple[float, float],
     bottom: float,
-    colour: str,
+    color: str,
     strength: float,
     text: str,
 ) -> None:
@@ -168,7 +168,7 @@ def _bar(
     axes.broken_barh(
         [(start, end - start)],
         (bottom, 0.32),
-        facecolor=colour,
+        facecolor=color,
         alpha=strength,
         edgecolor='white',
     )

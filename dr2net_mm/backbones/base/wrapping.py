@@ -116,7 +116,7 @@ def _hides_parameters(module: nn.Module) -> bool:
     """Return whether tensors that need a gradient stand where parameters should.
 
     A module that computes its weight from parameters of its own, as weight
-    normalisation does, is no such case.
+    normalization does, is no such case.
     """
     if any(parameter is not None for parameter in module._parameters.values()):
         return False

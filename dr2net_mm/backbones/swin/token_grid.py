@@ -197,10 +197,10 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
                     stream,
                     outputs=stream * wanted,
                     steps=steps,
-                    # Norm and the feature map made of it; the neighbourhoods that are
+                    # Norm and the feature map made of it; the neighborhoods that are
                     # merged, their norm, the input of the next stage.
                     finish=int(stream * (1 + 2 * wanted + 2.5 * merged)),
-                    # What the first norm sees, and the neighbourhoods and their norm.
+                    # What the first norm sees, and the neighborhoods and their norm.
                     between=stream * (1 + 2 * merged),
                 )
             )

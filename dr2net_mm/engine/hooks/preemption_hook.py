@@ -32,7 +32,7 @@ DEFAULT_SIGNALS = tuple(
 class PreemptionHook(Hook):
     """On a signal, finishes the iteration, saves a checkpoint and ends the run.
 
-    slurm sends SIGTERM when a job is cancelled or pre-empted, and, where asked to
+    slurm sends SIGTERM when a job is canceled or pre-empted, and, where asked to
     (``--signal=USR1@120``), another signal before the time limit. If any rank has had
     one, all stop after the same iteration. The checkpoint ``interrupted.pth`` becomes
     the one that ``--resume`` takes; the next interruption overwrites it. With

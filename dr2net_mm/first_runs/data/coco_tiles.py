@@ -92,7 +92,7 @@ def read_voc_boxes(xml: bytes, source: str) -> tuple[tuple[int, int], list[Box]]
 def tile_origins(length: int, tile: int) -> list[int]:
     """Return offsets of tiles that cover ``length`` pixels; the last ends flush.
 
-    The last tile overlaps its neighbour where ``tile`` does not divide ``length``;
+    The last tile overlaps its neighbor where ``tile`` does not divide ``length``;
     an image shorter than a tile gives one (smaller) tile.
     """
     if length <= tile:

@@ -132,7 +132,7 @@ def check_video(
             if itself > _difference(read[number], frames[other]):
                 raise DataFileError(
                     f'{path}: frame {number} beside the cut at {cut} came back as its '
-                    'neighbour; the boundary would not be exact'
+                    'neighbor; the boundary would not be exact'
                 )
     asked = sorted({n for cut in cuts for n in (cut, cut - 1)}, reverse=True)
     again = VideoReader(str(path), num_threads=1)

@@ -16,7 +16,7 @@ from dr2net_mm.analysis.benchmark.cases import (
 )
 from dr2net_mm.analysis.benchmark.command import benchmark, main
 from dr2net_mm.analysis.benchmark.plot import draw_scatter, draw_sweep
-from dr2net_mm.analysis.benchmark.report import Progress, result_table, summarise
+from dr2net_mm.analysis.benchmark.report import Progress, result_table, summarize
 from dr2net_mm.analysis.memory.command import backbone_memory
 
 TINY = dict(
@@ -94,7 +94,7 @@ def test_ratios_are_medians_of_the_ratios_within_a_round():
     # The machine gets three times slower; within a round the ratio is 2.
     slowing = [1.0, 3.0, 3.0]
     seconds = [slowing, [4.0] * 3, [2.0, 6.0, 6.0], [1.0] * 3]
-    rows = summarise(cases, seconds, [100, 50, 25, None], batch=4)
+    rows = summarize(cases, seconds, [100, 50, 25, None], batch=4)
     exact = rows[2]
     assert exact['time_to_conventional'] == 2
     assert exact['time_to_checkpoint'] == 1.5
@@ -109,7 +109,7 @@ def test_ratios_are_medians_of_the_ratios_within_a_round():
 
 
 def test_a_case_without_results_is_a_row_that_says_so():
-    rows = summarise([case(), case('dr2 exact')], [[], [1.0]], [None, 5], batch=1)
+    rows = summarize([case(), case('dr2 exact')], [[], [1.0]], [None, 5], batch=1)
     assert rows[0]['images_per_second'] is rows[0]['seconds'] is None
     assert 'out of memory' in result_table(rows)
 
@@ -208,7 +208,7 @@ def test_a_detector_is_trained_with_its_own_loss(tmp_path, monkeypatch, request)
 
 def test_pictures_leave_out_what_was_not_measured(tmp_path):
     cases = [case(), case('dr2 exact')]
-    rows = summarise(cases, [[], [1.0, 2.0]], [None, 10**9], batch=1)
+    rows = summarize(cases, [[], [1.0, 2.0]], [None, 10**9], batch=1)
     draw_scatter(rows, tmp_path / 'scatter.png')
     for row in rows:
         row['value'] = 1
@@ -247,7 +247,7 @@ def test_bad_input_is_answered_by_one_line(arguments, message, capsys):
 
 
 @pytest.mark.cuda
-def test_on_cuda_memory_is_what_was_allocated_and_nothing_synchronises_in_between():
+def test_on_cuda_memory_is_what_was_allocated_and_nothing_synchronizes_in_between():
     bench = Bench(SUBJECT, 'cuda')
     (exact,) = make_cases(['dr2 exact'], ['fp32'], {})
     found = bench.step(exact)

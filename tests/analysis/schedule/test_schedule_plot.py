@@ -110,8 +110,8 @@ def test_picture_lies_beside_the_work_directory_and_is_not_blank(tmp_path, monke
     assert run([write_config(tmp_path), '--iters-per-epoch', '6']) == 0
     picture = cv2.imread(str(tmp_path / 'work_dirs' / 'toy_config_schedule.png'))
     blue, orange = (180, 119, 31), (2, 95, 217)  # BGR
-    for colour in (blue, orange):
-        assert (abs(picture.astype(int) - colour).sum(2) < 30).sum() > 500
+    for color in (blue, orange):
+        assert (abs(picture.astype(int) - color).sum(2) < 30).sum() > 500
 
 
 def test_picture_is_written_where_asked(tmp_path):

@@ -6,7 +6,7 @@ from dr2net_mm.analysis.video.scores import class_probabilities, config_of_video
 from dr2net_mm.errors import UserError
 
 
-def recogniser_config(*transforms):
+def recognizer_config(*transforms):
     dataset = dict(type='VideoDataset', ann_file='clips.txt', pipeline=list(transforms))
     return Config(dict(test_dataloader=dict(batch_size=8, dataset=dataset)))
 
@@ -24,13 +24,13 @@ def test_classes_that_are_no_action_are_left_out():
         (['a', 'b', 'c'], ['z'], r"\['z'\] is none of the classes"),
     ],
 )
-def test_names_that_do_not_fit_the_recogniser_are_an_error(names, ignored, message):
+def test_names_that_do_not_fit_the_recognizer_are_an_error(names, ignored, message):
     with pytest.raises(UserError, match=message):
         class_probabilities([np.ones(3)], names, ignored)
 
 
 def test_the_test_set_becomes_the_given_videos_with_several_clips(tmp_path):
-    config = recogniser_config(
+    config = recognizer_config(
         dict(type='DecordInit'), dict(type='SampleFrames', clip_len=4, num_clips=1)
     )
     list_file = tmp_path / 'list.txt'
@@ -50,7 +50,7 @@ def test_the_test_set_becomes_the_given_videos_with_several_clips(tmp_path):
 def test_a_pipeline_without_sampling_is_an_error(tmp_path):
     with pytest.raises(UserError, match='none of SampleFrames'):
         config_of_videos(
-            recogniser_config(dict(type='DecordInit')), [], str(tmp_path / 'list'), 2
+            recognizer_config(dict(type='DecordInit')), [], str(tmp_path / 'list'), 2
         )
 
 

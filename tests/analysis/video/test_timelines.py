@@ -122,9 +122,9 @@ def test_what_cannot_be_drawn_is_named(subset, chosen, message):
         timelines_of(videos, {}, subset, chosen)
 
 
-def columns_of(picture, colour):
-    """First and last column of a colour (BGR), or None."""
-    close = abs(picture.astype(int) - colour).sum(2) < 30
+def columns_of(picture, color):
+    """First and last column of a color (BGR), or None."""
+    close = abs(picture.astype(int) - color).sum(2) < 30
     found = close.sum(0).nonzero()[0]
     return (found[0], found[-1]) if len(found) else None
 
@@ -133,7 +133,7 @@ def test_bars_lie_where_their_segments_are(files, tmp_path, capsys):
     out = tmp_path / 'picture.png'
     assert run(*files, '--videos', 'a', '--out', out) == 0
     assert 'picture of 1 videos' in capsys.readouterr().out
-    # Without the legend, which shows both colours too.
+    # Without the legend, which shows both colors too.
     picture = cv2.imread(str(out))[60:]
     truth = columns_of(picture, (0, 144, 208))
     predicted = columns_of(picture, (180, 119, 31))

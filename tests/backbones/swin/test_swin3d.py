@@ -107,7 +107,7 @@ def test_frozen_stages_train_on_videos_that_need_no_gradient(video_swin, frozen_
         model = video_swin.build(
             frozen_stages=frozen_stages, dual_residual=dict(backprop=backprop)
         ).train()
-        video_swin.randomise(model)
+        video_swin.randomize(model)
         model(video_swin.video())[-1].square().mean().backward()
         gradients.append({n: p.grad for n, p in model.named_parameters()})
     found, wanted = gradients
@@ -125,7 +125,7 @@ def save_2d_checkpoint(swin, path):
         embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window_size=3
     )
     state = {}
-    for key, value in swin.randomise(model).state_dict().items():
+    for key, value in swin.randomize(model).state_dict().items():
         if key.startswith(('dual_residual.', 'norm')):
             continue
         key = key.replace('stages.', 'layers.').replace('attn.w_msa', 'attn')

@@ -29,7 +29,7 @@ def messages(caplog):
 def original_repository_checkpoint(model):
     """Weights of a backbone, under the names and in the order of Microsoft's Swin.
 
-    Its patch merging concatenates the four neighbours neighbour by neighbour, in the
+    Its patch merging concatenates the four neighbors neighbor by neighbor, in the
     order (0, 0), (1, 0), (0, 1), (1, 1); mmdet's unfold goes channel by channel and
     in the order of rows.
     """
@@ -63,7 +63,7 @@ def assert_same_weights(model, other, but=()):
 
 
 def from_file(swin, path, **arguments):
-    """A backbone whose init_cfg names a file, built and initialised by MMEngine."""
+    """A backbone whose init_cfg names a file, built and initialized by MMEngine."""
     init_cfg = dict(type='Pretrained', checkpoint=str(path))
     config = swin.arguments(type='Dr2SwinTransformer', init_cfg=init_cfg, **arguments)
     model = MODELS.build(ConfigDict(config))

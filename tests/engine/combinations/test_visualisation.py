@@ -1,4 +1,4 @@
-"""What visualisation back-ends are told of the coefficients."""
+"""What visualization back-ends are told of the coefficients."""
 
 import json
 

@@ -24,7 +24,7 @@ OPTIONS = SetOptions(videos=(2, 1), clips=(1, 1))
 
 
 def film(name, label, level, length=60):
-    """Grey frames that grow brighter by two levels each, from ``level`` on."""
+    """Gray frames that grow brighter by two levels each, from ``level`` on."""
     brightness = level + 2 * np.arange(length) % 60
     frames = np.broadcast_to(brightness[:, None, None, None], (length, 86, 108, 3))
     return Film(name, label, frames.astype(np.uint8))

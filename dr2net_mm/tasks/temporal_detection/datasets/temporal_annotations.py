@@ -178,7 +178,7 @@ def _problem(action: Action, duration: float, tolerance: float) -> Optional[str]
     return None
 
 
-def summarise(names: Sequence[Any], shown: int = 3) -> str:
+def summarize(names: Sequence[Any], shown: int = 3) -> str:
     """Name the first few of a collection, and count the others."""
     listed = ', '.join(repr(name) for name in list(names)[:shown])
     rest = len(names) - shown
@@ -196,7 +196,7 @@ def _check_ids(path: str, database: Dict[str, Any]) -> None:
         where = f' (subsets {" and ".join(subsets)})' if subsets != ['None'] * 2 else ''
         raise DataFileError(
             f'{path}: {len(both)} videos stand in it twice, with and without '
-            f'{ACTIVITYNET_PREFIX!r}: {summarise(both)}{where}. Both are one file, '
+            f'{ACTIVITYNET_PREFIX!r}: {summarize(both)}{where}. Both are one file, '
             'which would count twice, or be trained on and tested too; keep one of each'
         )
 
@@ -208,9 +208,9 @@ def _check_texts(path: str, videos: Dict[str, AnnotatedVideo]) -> None:
     ids = [v.video_id for v in videos.values() if padded & {a.label for a in v.actions}]
     if padded:
         raise DataFileError(
-            f'{path}: {summarise(sorted(padded))} have spaces around the name of '
+            f'{path}: {summarize(sorted(padded))} have spaces around the name of '
             f'another class, and would be classes of their own; in the videos '
-            f'{summarise(ids)}. Remove the spaces'
+            f'{summarize(ids)}. Remove the spaces'
         )
     for video in videos.values():
         if video.subset is not None and video.subset != video.subset.strip():
@@ -258,7 +258,7 @@ def _load_json(path: str, backend_args: Optional[dict]) -> Any:
     if twice:
         raise DataFileError(
             f'{path}: {len(twice)} videos stand in it more than once: '
-            f'{summarise(twice)}. All but the last entry would be lost, with their '
+            f'{summarize(twice)}. All but the last entry would be lost, with their '
             'subset and segments; merge or remove them'
         )
     return content

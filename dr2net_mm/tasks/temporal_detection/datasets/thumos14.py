@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, NamedTuple, Tuple
 
 from dr2net_mm.errors import DataFileError
 
-from .temporal_annotations import Action, summarise
+from .temporal_annotations import Action, summarize
 
 CLASSES = (
     'BaseballPitch',
@@ -76,13 +76,13 @@ def read_split(folder: Path, split: str) -> Dict[str, List[Action]]:
     if missing:
         raise DataFileError(
             f'{folder} lacks {len(missing)} of the {len(CLASSES)} annotation files of '
-            f'the THUMOS-14 {split} split: {summarise(missing)}'
+            f'the THUMOS-14 {split} split: {summarize(missing)}'
         )
     unknown = sorted(set(files) - set(wanted))
     if unknown:
         raise DataFileError(
             f'{folder} has files of classes that THUMOS-14 does not have: '
-            f'{summarise(unknown)}'
+            f'{summarize(unknown)}'
         )
     actions: Dict[str, List[Action]] = defaultdict(list)
     for stem, path in files.items():

@@ -17,7 +17,7 @@ from .temporal_annotations import (
     check_actions,
     load_annotations,
     load_video_names,
-    summarise,
+    summarize,
 )
 from .video_folder import find_videos
 from .video_readers import reading_problem
@@ -245,7 +245,7 @@ class VideoLocalizationDataset(BaseDataset):
             return
         found = (
             f'{len(missing)} of {total} videos of the subset {self.subset!r} have no '
-            f'file in {self.data_prefix["video"]!r}: {summarise(missing)}'
+            f'file in {self.data_prefix["video"]!r}: {summarize(missing)}'
         )
         if len(missing) == total or len(missing) > self.max_missing * total:
             raise DataFileError(

@@ -14,7 +14,7 @@ from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.errors import DataFileError, UserError
 from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
     load_video_names,
-    summarise,
+    summarize,
 )
 
 from .classifier_scores import ClassifierScores
@@ -151,7 +151,7 @@ class ANetDetectionMetric(BaseMetric):
 
     def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:
         """Evaluate the proposals of all videos."""
-        detections = self._labelled(self._by_video(results))
+        detections = self._labeled(self._by_video(results))
         if self.outfile_prefix is not None:
             self._write(detections)
         if self.format_only:
@@ -179,16 +179,16 @@ class ANetDetectionMetric(BaseMetric):
             )
         return proposals
 
-    def _labelled(self, proposals: Dict[str, Proposals]) -> Dict[str, Proposals]:
+    def _labeled(self, proposals: Dict[str, Proposals]) -> Dict[str, Proposals]:
         """Give each proposal a class; several where it had none."""
-        labelled = {}
+        labeled = {}
         for video, found in proposals.items():
             if self.class_agnostic:
-                labelled[video] = _named(found, ANY_CLASS)
+                labeled[video] = _named(found, ANY_CLASS)
                 continue
             nameless = found.labels == None  # noqa: E711 (element by element)
             if not nameless.any():
-                labelled[video] = found
+                labeled[video] = found
                 continue
             if self.classifier is None:
                 raise UserError(
@@ -201,8 +201,8 @@ class ANetDetectionMetric(BaseMetric):
             rest = Proposals(*(field[nameless] for field in found))
             for label, weight in self.classifier.best(video):
                 parts.append(_named(rest._replace(scores=rest.scores * weight), label))
-            labelled[video] = Proposals(*map(np.concatenate, zip(*parts)))
-        return labelled
+            labeled[video] = Proposals(*map(np.concatenate, zip(*parts)))
+        return labeled
 
     def _average_precisions(self, proposals: Dict[str, Proposals]) -> np.ndarray:
         """Compute the AP of each class of the subset, [classes, thresholds]."""
@@ -214,14 +214,14 @@ class ANetDetectionMetric(BaseMetric):
         if unknown:
             raise UserError(
                 f'predictions have classes that {self.truth.ann_file} has nowhere: '
-                f'{summarise(unknown)}; check the classes of the model or of '
+                f'{summarize(unknown)}; check the classes of the model or of '
                 'classifier_scores'
             )
         unused = sorted(set(videos) - set(self.truth.by_label))
         if unused:
             _warn(
                 f'the subset {self.truth.subset!r} does not have {len(unused)} of the '
-                f'predicted classes, which are not evaluated: {summarise(unused)}'
+                f'predicted classes, which are not evaluated: {summarize(unused)}'
             )
         rows = []
         for label, truth in sorted(self.truth.by_label.items()):
@@ -236,7 +236,7 @@ class ANetDetectionMetric(BaseMetric):
             _warn(
                 f'{len(missed)} of {len(annotated)} annotated videos of the subset '
                 f'{self.truth.subset!r} have no predictions and count as missed: '
-                f'{summarise(missed)}. If their files are not to be had, list them in '
+                f'{summarize(missed)}. If their files are not to be had, list them in '
                 'blocked_videos and say so beside the result.'
             )
         segments = np.concatenate([found.segments for found in proposals.values()])

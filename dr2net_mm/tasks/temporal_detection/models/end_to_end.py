@@ -29,7 +29,7 @@ class EndToEndLocalizer(BaseModel):
         features = interpolate(mean over height and width of backbone(x), T)
 
     where T is ``temporal_length`` and the interpolation is linear, the first and last
-    position being centres of cells (``align_corners=False``). Losses and predictions
+    position being centers of cells (``align_corners=False``). Losses and predictions
     are the localizer's own. Checkpoints of mmaction's recognizers fit by name: their
     ``backbone.*`` is this model's.
 
@@ -41,13 +41,13 @@ class EndToEndLocalizer(BaseModel):
         temporal_length: T, the length of the features that the localizer takes.
         frozen_backbone: Whether the backbone is a fixed feature extractor: in eval
             mode, without gradients.
-        norm_eval: Whether the normalisation layers of the backbone stay in eval mode
+        norm_eval: Whether the normalization layers of the backbone stay in eval mode
             while it trains. Only layers with running statistics notice.
         freeze_norm: Whether weights and biases of those layers keep their pretrained
             values. OpenTAD's ``norm_eval`` is both this and ``norm_eval`` here.
         data_preprocessor: Config of mmaction's ``ActionDataPreprocessor``, with
             ``format_shape='NCTHW'`` and the mean and std of the backbone.
-        init_cfg: Config of the initialisation.
+        init_cfg: Config of the initialization.
 
     Raises:
         ValueError: If an option is out of range, does not fit the localizer, or gives
@@ -120,7 +120,7 @@ class EndToEndLocalizer(BaseModel):
         """Compute the features of whole videos, as the localizer takes them.
 
         Args:
-            inputs: Normalised frames [B, 1, 3, T, H, W] or [B, 3, T, H, W].
+            inputs: Normalized frames [B, 1, 3, T, H, W] or [B, 3, T, H, W].
 
         Returns:
             float32 [B, C, temporal_length].
@@ -189,7 +189,7 @@ class EndToEndLocalizer(BaseModel):
             inputs = torch.stack(list(inputs))
         if not inputs.is_floating_point():
             raise ValueError(
-                f'the frames are {inputs.dtype} and have not been normalised; give '
+                f'the frames are {inputs.dtype} and have not been normalized; give '
                 "EndToEndLocalizer data_preprocessor=dict(type='mmaction."
                 "ActionDataPreprocessor', mean=[…], std=[…], format_shape='NCTHW')."
             )

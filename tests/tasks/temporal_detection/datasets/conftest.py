@@ -89,7 +89,7 @@ class VideoSet:
             data_root=str(self.root),
             data_prefix=dict(video='videos'),
             pipeline=options.pop('pipeline', []),
-            # MMEngine collects garbage each time that it serialises annotations.
+            # MMEngine collects garbage each time that it serializes annotations.
             serialize_data=options.pop('serialize_data', False),
             **options,
         )

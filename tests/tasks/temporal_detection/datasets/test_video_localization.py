@@ -17,7 +17,7 @@ def names(dataset):
     return [dataset.get_data_info(i)['video_name'] for i in range(len(dataset))]
 
 
-def test_a_sample_holds_the_frames_of_the_whole_video_and_normalised_targets(
+def test_a_sample_holds_the_frames_of_the_whole_video_and_normalized_targets(
     videos, pipeline
 ):
     videos.add('one', (1.0, 3.0, RUN), (0.5, 4.0, JUMP), frames=40)

@@ -12,7 +12,7 @@ from tests.tasks.temporal_detection.metrics.toolbox import (
     SWIMMING,
     THRESHOLDS,
     TWO_CLASSES,
-    UNLABELLED,
+    UNLABELED,
     annotation_file,
     definition,
     evaluate,
@@ -37,16 +37,16 @@ def test_class_agnostic_proposals_take_the_best_classes_of_their_video(
         classifier_top_k=2,
     )
     # What the definition says of every proposal times each of its video's two best.
-    labelled = [
+    labeled = [
         (video, start, end, label, score * weight)
-        for video, start, end, _, score in UNLABELLED
+        for video, start, end, _, score in UNLABELED
         for label, weight in {
             'a': [('run', 0.7), ('jump', 0.2)],
             'b': [('swim', 0.8), ('jump', 0.15)],
         }[video]
     ]
-    expected = np.mean([definition(TWO_CLASSES, labelled, t) for t in THRESHOLDS])
-    result = evaluate(metric, UNLABELLED)
+    expected = np.mean([definition(TWO_CLASSES, labeled, t) for t in THRESHOLDS])
+    result = evaluate(metric, UNLABELED)
     assert result['average_mAP'] == pytest.approx(expected)
 
 
@@ -73,12 +73,12 @@ def test_a_video_without_usable_class_scores_is_named(tmp_path, scores, message)
         classifier_scores=classifier_file(tmp_path, scores),
     )
     with pytest.raises(DataFileError, match=message):
-        evaluate(metric, UNLABELLED)
+        evaluate(metric, UNLABELED)
 
 
 def test_proposals_without_any_class_need_a_choice(tmp_path):
     path = annotation_file(tmp_path, TWO_CLASSES)
     with pytest.raises(UserError, match='class_agnostic=True'):
-        evaluate(ANetDetectionMetric(path), UNLABELLED)
-    result = evaluate(ANetDetectionMetric(path, class_agnostic=True), UNLABELLED)
+        evaluate(ANetDetectionMetric(path), UNLABELED)
+    result = evaluate(ANetDetectionMetric(path, class_agnostic=True), UNLABELED)
     assert result['average_mAP'] == 1.0

@@ -18,7 +18,7 @@ SWIMMING = dict(
 )
 
 TWO_CLASSES: Truth = [('a', 0, 10, 'run'), ('a', 20, 30, 'jump'), ('b', 0, 9, 'jump')]
-UNLABELLED: List[Prediction] = [
+UNLABELED: List[Prediction] = [
     ('a', 0, 10, None, 0.9),
     ('a', 20, 30, None, 0.8),
     ('b', 0, 9, None, 0.5),

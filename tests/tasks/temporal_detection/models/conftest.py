@@ -80,7 +80,7 @@ class LocalizerTools:
             ],
         )
 
-    def randomise(self, model: nn.Module, seed: int = 0) -> nn.Module:
+    def randomize(self, model: nn.Module, seed: int = 0) -> nn.Module:
         """Parameters that no symmetry makes easy; norms near the identity."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():

@@ -191,10 +191,10 @@ def test_labels_are_the_names_of_the_classes(build, localizing):
 
 
 def test_class_agnostic_training_takes_every_label_as_the_one_class(build, localizing):
-    labelled = [localizing.sample('a', [[0.1, 0.5]], [17])]
+    labeled = [localizing.sample('a', [[0.1, 0.5]], [17])]
     plain = [localizing.sample('a', [[0.1, 0.5]])]
     losses = [
-        build()(features_of(1), samples, mode='loss') for samples in (labelled, plain)
+        build()(features_of(1), samples, mode='loss') for samples in (labeled, plain)
     ]
     assert torch.equal(losses[0]['loss_cls'], losses[1]['loss_cls'])
 
@@ -212,7 +212,7 @@ def test_the_time_axis_is_that_of_the_features(build, localizing):
         assert other['segment'] == pytest.approx(expected)
 
 
-def test_checkpoints_hold_the_normaliser_and_not_the_points(build, localizing):
+def test_checkpoints_hold_the_normalizer_and_not_the_points(build, localizing):
     model = build()
     model(features_of(), localizing.batch()['data_samples'], mode='loss')
     state = model.state_dict()
@@ -261,7 +261,7 @@ def test_gradients_behind_a_reversible_backbone_are_those_of_stored_activations(
                 ),
             )
         )
-        localizing.randomise(model)
+        localizing.randomize(model)
         data = model.data_preprocessor(localizing.batch(), True)
         loss, _ = model.parse_losses(model(**data, mode='loss'))
         loss.backward()

@@ -17,7 +17,7 @@ from dr2net_mm.tasks.temporal_detection.segments import segment_giou, segment_io
 
 @pytest.fixture
 def points():
-    """Two levels over eight cells: centres 0.5 … 7.5 and 0.5, 2.5, 4.5, 6.5."""
+    """Two levels over eight cells: centers 0.5 … 7.5 and 0.5, 2.5, 4.5, 6.5."""
     return make_points(8, [(0, 2), (2, math.inf)])
 
 
@@ -32,7 +32,7 @@ def assign(points, segments, labels=None, num_classes=2, radius=1.5):
     )
 
 
-def test_points_lie_at_the_cells_that_convolutions_centre_on(points):
+def test_points_lie_at_the_cells_that_convolutions_center_on(points):
     assert points.center.tolist() == [
         *(0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5),
         *(0.5, 2.5, 4.5, 6.5),
@@ -62,7 +62,7 @@ def test_ranges_that_do_not_fit_are_refused(ranges, message):
 
 
 def test_a_short_segment_goes_to_the_first_level(points):
-    """[2, 5] has its centre at 3.5: points 2.5, 3.5 and 4.5 lie near it, and only
+    """[2, 5] has its center at 3.5: points 2.5, 3.5 and 4.5 lie near it, and only
     from 3.5 are both ends within 2 cells; from 2.5 and 4.5 the farther one is at 2.5.
     On the second level 2.5 and 4.5 take it, with distances in strides of 2."""
     classes, distances = assign(points, [[2, 5]], [1])
@@ -75,8 +75,8 @@ def test_a_short_segment_goes_to_the_first_level(points):
     assert distances[[0, 1, 2, 4, 5, 6, 7, 8, 11]].abs().sum() == 0
 
 
-def test_points_far_from_the_centre_take_nothing(points):
-    """[0, 8] has its centre at 4; with 1.5 strides of 2 the second level reaches from
+def test_points_far_from_the_center_take_nothing(points):
+    """[0, 8] has its center at 4; with 1.5 strides of 2 the second level reaches from
     1 to 7, which leaves out 0.5."""
     classes, _ = assign(points, [[0, 8]])
     assert classes[:, 0].nonzero().flatten().tolist() == [9, 10, 11]
@@ -86,7 +86,7 @@ def test_points_far_from_the_centre_take_nothing(points):
 
 def test_of_two_segments_the_shorter_one_is_taken(points):
     classes, distances = assign(points, [[0, 8], [1, 5]], [0, 1])
-    # 2.5 on the second level lies near the centres of both.
+    # 2.5 on the second level lies near the centers of both.
     assert classes[9].tolist() == [0, 1]
     assert distances[9].tolist() == [0.75, 1.25]
 
@@ -111,12 +111,12 @@ def test_decoding_inverts_the_assignment(points):
 
 
 def test_the_distance_iou_loss_of_a_hand_computed_pair():
-    """[-1, 3] and [-2, 1]: intersection 2, union 5, centres 1 and -0.5."""
+    """[-1, 3] and [-2, 1]: intersection 2, union 5, centers 1 and -0.5."""
     loss = distance_iou_loss(torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 1.0]]))
     assert loss.tolist() == pytest.approx([1 - 2 / 5 + (1.5 / 5) ** 2])
 
 
-def test_without_the_centres_it_is_the_loss_of_giou_and_of_iou():
+def test_without_the_centers_it_is_the_loss_of_giou_and_of_iou():
     torch.manual_seed(0)
     predicted, target = torch.rand(2, 50, 2, dtype=torch.float64)
     sign = torch.tensor([-1.0, 1.0], dtype=torch.float64)

@@ -78,7 +78,7 @@ def test_attention_reaches_as_far_as_window_and_convolution():
     assert reached == [6, 7, 8, 9, 10]
 
 
-def test_channel_norm_normalises_every_position():
+def test_channel_norm_normalizes_every_position():
     norm = ChannelNorm(3)
     x = torch.randn(2, 3, 5)
     expected = nn.functional.layer_norm(x.transpose(1, 2), (3,)).transpose(1, 2)

@@ -72,7 +72,7 @@ def test_gradients_of_the_whole_detector_are_those_of_stored_activations(
 ):
     results = []
     for backprop in ('reversible', 'stored'):
-        model = localizing.randomise(build(alpha=0.9, beta=0.2, backprop=backprop))
+        model = localizing.randomize(build(alpha=0.9, beta=0.2, backprop=backprop))
         results.append(train_step(model, localizing))
     (loss, gradients), (stored_loss, stored_gradients) = results
     assert torch.equal(loss, stored_loss)

@@ -49,7 +49,7 @@ def test_focal_loss_is_finite_where_half_precision_saturates():
     assert loss.isfinite().all() and logits.grad.isfinite().all()
 
 
-def test_the_normaliser_moves_towards_the_positives_while_it_trains():
+def test_the_normalizer_moves_towards_the_positives_while_it_trains():
     normalizer = LossNormalizer(initial=100.0, momentum=0.9)
     assert normalizer(20).item() == pytest.approx(92)
     assert normalizer(torch.tensor(0)).item() == pytest.approx(0.9 * 92 + 0.1)
@@ -58,7 +58,7 @@ def test_the_normaliser_moves_towards_the_positives_while_it_trains():
     assert list(normalizer.state_dict()) == ['value']
 
 
-def test_the_normaliser_counts_the_mean_of_all_processes():
+def test_the_normalizer_counts_the_mean_of_all_processes():
     def mean_of_two(count, op):
         assert op == 'mean'
         count.copy_((count + 40) / 2)
@@ -76,7 +76,7 @@ def test_a_divisor_is_not_changed_by_the_next_batch():
 
 
 @pytest.mark.parametrize('options', [dict(initial=0), dict(momentum=1.0)])
-def test_a_normaliser_that_cannot_be_is_refused(options):
+def test_a_normalizer_that_cannot_be_is_refused(options):
     ((name, value),) = options.items()
     with pytest.raises(ValueError, match=f'{name} is {value}'):
         LossNormalizer(**options)

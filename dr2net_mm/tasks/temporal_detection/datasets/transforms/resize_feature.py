@@ -12,7 +12,7 @@ from mmengine.registry import TRANSFORMS
 class ResizeFeature(BaseTransform):
     """Interpolate the features of a video linearly to a fixed length.
 
-    Positions are those of the centres of equal parts of the video
+    Positions are those of the centers of equal parts of the video
     (``align_corners=False``), so a fraction of the video stays that fraction.
 
     Required and modified key: ``raw_feature``, [C, t] -> float32 [C, length], as

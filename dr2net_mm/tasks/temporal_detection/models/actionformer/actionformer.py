@@ -59,7 +59,7 @@ class ActionFormer(BaseModel):
         prior: Score that every class begins with.
         regression_ranges: Distances in cells that each level is responsible for, see
             :func:`~dr2net_mm.tasks.temporal_detection.models.actionformer.points.level_ranges`.
-        center_radius: Points farther than this from the centre of an action, in
+        center_radius: Points farther than this from the center of an action, in
             strides, are negative.
         label_smoothing: s; targets become (1 - s) · target + s / (K + 1).
         regression_loss: ``'diou'`` or ``'giou'``.
@@ -68,7 +68,7 @@ class ActionFormer(BaseModel):
         test_cfg: Arguments of
             :class:`~dr2net_mm.tasks.temporal_detection.models.actionformer.SegmentDecoder`.
         data_preprocessor: Config of the data preprocessor of features.
-        init_cfg: Config of the initialisation.
+        init_cfg: Config of the initialization.
 
     Raises:
         ValueError: If an argument is outside its range or does not fit another.

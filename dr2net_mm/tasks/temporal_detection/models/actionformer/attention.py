@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of [B, C, T]."""
+    """Layer normalization over the channels of [B, C, T]."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
@@ -68,7 +68,7 @@ def local_attention(
     blocks = -(-length // reach)
     spare = blocks * reach - length
     query = F.pad(query, (0, 0, 0, spare)).unflatten(2, (blocks, reach))
-    # [B, heads, blocks, 3·reach, D]: each block and its neighbours.
+    # [B, heads, blocks, 3·reach, D]: each block and its neighbors.
     key, value = (
         F.pad(x, (0, 0, reach, reach + spare))
         .unfold(2, 3 * reach, reach)

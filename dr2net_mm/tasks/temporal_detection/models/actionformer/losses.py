@@ -14,7 +14,7 @@ def distance_iou_loss(
     .. math::
         L = 1 - \mathrm{IoU} + \frac{(c_p - c_t)^2}{|h|^2}
 
-    with the centres c and the shortest segment h that holds both (DIoU in one
+    with the centers c and the shortest segment h that holds both (DIoU in one
     dimension). Both segments hold the point, so h is also their union, and GIoU, which
     adds (|h| - |union|) / |h|, is the loss without the last term.
 

@@ -61,8 +61,8 @@ def level_ranges(
 def make_points(length: int, ranges: Sequence[Tuple[float, float]]) -> Points:
     """Make the points of a pyramid over ``length`` cells, a level a range.
 
-    A convolution of stride 2 with padding 1 centres its output i on its input 2i, so
-    that point i of level l lies at 2^l · i + 0.5, the centre of cell 2^l · i.
+    A convolution of stride 2 with padding 1 centers its output i on its input 2i, so
+    that point i of level l lies at 2^l · i + 0.5, the center of cell 2^l · i.
     """
     rows = []
     for level, (low, high) in enumerate(ranges):
@@ -85,8 +85,8 @@ def assign_points(
 ) -> Tuple[Tensor, Tensor]:
     r"""Assign to every point what it is to predict.
 
-    A point at p takes a segment [s, e] with centre c if it lies inside the segment and
-    near its centre, and the farther end is at a distance of its level:
+    A point at p takes a segment [s, e] with center c if it lies inside the segment and
+    near its center, and the farther end is at a distance of its level:
 
     .. math::
         \max(s, c - r \cdot stride) < p < \min(e, c + r \cdot stride), \qquad

@@ -21,7 +21,7 @@ def pyramid_anchors(
     r"""Make the anchors of every level, location and scale.
 
     The anchor of scale :math:`a` at location :math:`i` of the level of stride
-    :math:`s` has its centre at :math:`(i + 1/2) s` and the inclusive width :math:`s a`.
+    :math:`s` has its center at :math:`(i + 1/2) s` and the inclusive width :math:`s a`.
 
     Args:
         length: Cells T of the time axis, divisible by every stride.
@@ -48,7 +48,7 @@ def encode(segments: Tensor, anchors: Tensor) -> Tensor:
     .. math::
         d_x = 10 (c - c_a) / w_a, \qquad d_w = 5 \log(w / w_a)
 
-    with centres :math:`c` and inclusive widths :math:`w`.
+    with centers :math:`c` and inclusive widths :math:`w`.
 
     Args:
         segments: [..., 2] in cells.

@@ -43,7 +43,7 @@ class BoundaryScores(nn.Module):
 class BoundaryAdjustment(nn.Module):
     """Offsets of the two ends of a proposal, from features around each end.
 
-    At an end of a proposal the features at its left, its centre and its right, an
+    At an end of a proposal the features at its left, its center and its right, an
     eighth of the proposal's length apart, go through a convolution of size 3 without
     padding, a ReLU and a convolution of size 1.
 
@@ -87,7 +87,7 @@ class BoundaryAdjustment(nn.Module):
             proposals: [B, N, 2] in cells; cut to [0, T - 1] first.
 
         Returns:
-            Left, centre and right of the start and of the end, long, [B, N, 2, 3].
+            Left, center and right of the start and of the end, long, [B, N, 2, 3].
         """
         ends = proposals.detach().clamp(0, self.length - 1)
         step = (ends[..., 1] - ends[..., 0] + 1) / self.reach

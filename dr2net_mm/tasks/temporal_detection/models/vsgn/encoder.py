@@ -10,11 +10,11 @@ from torch import Tensor, nn
 def nearest_neighbors(features: Tensor, count: int) -> Tensor:
     """Find the nearest features of the same video, by Euclidean distance.
 
-    A position is always one of its own neighbours, as in the released code.
+    A position is always one of its own neighbors, as in the released code.
 
     Args:
         features: [B, C, T].
-        count: Neighbours of each position; all T of them where T is smaller.
+        count: Neighbors of each position; all T of them where T is smaller.
 
     Returns:
         Positions in [0, T), [B, T, min(count, T)], nearest first.
@@ -28,12 +28,12 @@ def nearest_neighbors(features: Tensor, count: int) -> Tensor:
 
 
 class GraphConvolution(nn.Module):
-    r"""Maximum over the edges to the nearest neighbours in feature space.
+    r"""Maximum over the edges to the nearest neighbors in feature space.
 
     .. math::
         y_i = \max_{j \in \mathrm{kNN}(i)} W [x_j, x_i] + b
 
-    The two halves of :math:`W` are applied before the neighbours are gathered,
+    The two halves of :math:`W` are applied before the neighbors are gathered,
     :math:`\max_j (W_1 x_j) + W_2 x_i + b`, which gives the same numbers for a k-th of
     the products and without the [B, T, k, 2C] tensor of edge features.
 
@@ -67,7 +67,7 @@ class GraphLevel(nn.Module):
 
     Args:
         channels: Channels in and out.
-        num_neighbors: Neighbours of each position in the graph.
+        num_neighbors: Neighbors of each position in the graph.
     """
 
     def __init__(self, channels: int, num_neighbors: int = 10) -> None:
@@ -90,7 +90,7 @@ class PyramidEncoder(nn.Module):
         num_levels: Levels L, at strides 2, 4, …, 2^L.
         use_graph: Levels with the graph (:class:`GraphLevel`); without it a level is a
             convolution of stride 2 and a ReLU.
-        num_neighbors: Neighbours of each position in the graph.
+        num_neighbors: Neighbors of each position in the graph.
 
     Source: VSGN (ICCV 2021), Sec. 3.3; settings of OpenTAD's ``VSGNPyramidProj``.
     """

@@ -45,7 +45,7 @@ class VSGN(BaseModel):
         channels: Channels of the pyramid.
         num_levels: Levels L.
         use_graph: Whether the encoder has the graph (xGN), or convolutions only.
-        num_neighbors: Neighbours of each position in the graph.
+        num_neighbors: Neighbors of each position in the graph.
         num_classes: Classes K. With 1 the detector is class-agnostic; with more each
             is an independent sigmoid and ``gt_label`` is needed.
         classes: Names of the classes, given as ``label`` of the proposals. Needed
@@ -60,7 +60,7 @@ class VSGN(BaseModel):
         min_score: Proposals whose score after soft-NMS is not above it are left out.
         max_proposals: Most proposals of a video.
         data_preprocessor: Config of the data preprocessor.
-        init_cfg: Config of the initialisation. Default: Xavier's uniform one with zero
+        init_cfg: Config of the initialization. Default: Xavier's uniform one with zero
             bias for convolutions and linear layers, as in OpenTAD.
 
     Raises:

@@ -7,8 +7,8 @@ from dr2net_mm.tasks.temporal_detection.datasets.transforms import ResizeFeature
 
 
 def test_positions_keep_their_place_on_the_time_axis():
-    centres = (np.arange(100, dtype=np.float32) + 0.5) / 100
-    features = np.stack([centres, 2 * centres])
+    centers = (np.arange(100, dtype=np.float32) + 0.5) / 100
+    features = np.stack([centers, 2 * centers])
     resized = ResizeFeature(256)(dict(raw_feature=features))['raw_feature']
     assert resized.shape == (2, 256) and resized.dtype == np.float32
     wanted = ((np.arange(256) + 0.5) / 256).clip(0.005, 0.995)

@@ -35,8 +35,8 @@ def test_frames_stay_in_the_video_and_where_they_belong_on_its_time_axis(total):
     assert len(indices) == 768
     assert (np.diff(indices) >= 0).all()
     assert indices[0] >= 0 and indices[-1] < total
-    centres = (np.arange(768) + 0.5) / 768
-    assert np.abs((indices + 0.5) / total - centres).max() <= 0.5 / total + 1e-9
+    centers = (np.arange(768) + 0.5) / 768
+    assert np.abs((indices + 0.5) / total - centers).max() <= 0.5 / total + 1e-9
 
 
 @pytest.mark.parametrize('total', [5, 300, 767, 768, 1000, 4567])

@@ -42,7 +42,7 @@ def test_the_localizer_receives_spatial_means_at_its_own_length(build, localizin
     torch.testing.assert_close(received, expected)
 
 
-def test_positions_are_centres_of_cells_when_the_length_changes(build, localizing):
+def test_positions_are_centers_of_cells_when_the_length_changes(build, localizing):
     """Four positions from two: 0.25·b + 0.75·a and so on, ends held."""
     model = build(
         localizer=dict(type='FeatureProbe', in_channels=1, temporal_length=4),
@@ -109,7 +109,7 @@ def test_reversible_training_has_the_gradients_of_stored_activations(
             ),
             freeze_norm=freeze_norm,
         )
-        localizing.randomise(model)
+        localizing.randomize(model)
         with torch.autocast('cpu', dtype=torch.bfloat16, enabled=autocast):
             gradients[backprop] = gradients_of(model, batch)
     for name, gradient in gradients['stored'].items():
@@ -122,7 +122,7 @@ def test_reversible_training_has_the_gradients_of_stored_activations(
 
 def test_coefficients_1_and_0_are_the_conventional_backbone(build, localizing):
     batch, features = localizing.batch(), []
-    conventional = localizing.randomise(build())
+    conventional = localizing.randomize(build())
     edited = build(
         backbone=localizing.backbone(True, dual_residual=dict(alpha=1.0, beta=0.0))
     )
@@ -148,7 +148,7 @@ def test_checkpoints_of_recognizers_fit_the_backbone(build, localizing, tmp_path
             cls_head=dict(type='I3DHead', num_classes=3, in_channels=16),
         )
     )
-    localizing.randomise(recognizer, seed=3)
+    localizing.randomize(recognizer, seed=3)
     torch.save(dict(state_dict=recognizer.state_dict()), tmp_path / 'recognizer.pth')
     for reversible in (False, True):
         model = build(backbone=localizing.backbone(reversible))
@@ -157,8 +157,8 @@ def test_checkpoints_of_recognizers_fit_the_backbone(build, localizing, tmp_path
             assert torch.equal(model.backbone.state_dict()[name], weights), name
 
 
-def test_weights_are_initialised_by_each_part(build, localizing, tmp_path):
-    source = localizing.randomise(MODELS.build(localizing.backbone()), seed=5)
+def test_weights_are_initialized_by_each_part(build, localizing, tmp_path):
+    source = localizing.randomize(MODELS.build(localizing.backbone()), seed=5)
     torch.save(source.state_dict(), tmp_path / 'backbone.pth')
     pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth'))
     model = build(backbone=localizing.backbone(True, init_cfg=pretrained))
@@ -179,7 +179,7 @@ def test_a_frozen_backbone_only_extracts_features(build, localizing):
         assert (gradient is None) == name.startswith('backbone'), name
 
 
-def test_normalisation_stays_in_eval_mode_while_the_rest_trains(build, localizing):
+def test_normalization_stays_in_eval_mode_while_the_rest_trains(build, localizing):
     model = build(backbone=dict(type='BatchNormBackbone')).train()
     losses_of(model, localizing.batch())
     assert model.backbone.training

@@ -49,7 +49,7 @@ class TestErrors:
         with pytest.raises(ValueError, match='one clip of one crop'):
             build()(torch.randn(shape))
 
-    def test_frames_that_nothing_normalised(self, build, localizing):
+    def test_frames_that_nothing_normalized(self, build, localizing):
         model = build(data_preprocessor=None)
         with pytest.raises(ValueError, match=r'uint8.*ActionDataPreprocessor'):
             losses_of(model, localizing.batch())

@@ -29,7 +29,7 @@ def test_anchors_are_ordered_by_level_location_and_scale():
                 center, half = (i + 0.5) * stride, (stride * scale - 1) / 2
                 expected.append([center - half, center + half])
     assert anchors.tolist() == expected
-    # By hand: stride 2, location 0, centre 1, six cells: [-1.5, 3.5].
+    # By hand: stride 2, location 0, center 1, six cells: [-1.5, 3.5].
     assert anchors[0].tolist() == [-1.5, 3.5]
 
 
@@ -39,9 +39,9 @@ def test_decoding_nothing_gives_the_anchors():
 
 
 def test_decode_by_hand():
-    anchors = torch.tensor([[10.5, 19.5]])  # centre 15, ten cells wide
+    anchors = torch.tensor([[10.5, 19.5]])  # center 15, ten cells wide
     deltas = torch.tensor([[5.0, 5 * math.log(2)]])
-    # Centre 15 + 0.5 · 10 = 20, width 20: half of (20 - 1) on either side.
+    # Center 15 + 0.5 · 10 = 20, width 20: half of (20 - 1) on either side.
     torch.testing.assert_close(decode(deltas, anchors), torch.tensor([[10.5, 29.5]]))
 
 

@@ -117,7 +117,7 @@ def test_raw_frames_reach_vsgn_through_a_backbone(localizing, reversible):
     )
     backbone = localizing.backbone(reversible)
     model = MODELS.build(localizing.model(localizer, backbone=backbone))
-    localizing.randomise(model)
+    localizing.randomize(model)
     data = model.data_preprocessor(localizing.batch(), training=True)
     sum(model(**data, mode='loss').values()).backward()
     assert localizing.unused(model) == []

@@ -149,9 +149,9 @@ def test_scores_are_class_times_start_times_end_before_soft_nms(
 def test_several_classes_need_labels_and_name_the_proposals(vsgn, localizing):
     model = vsgn.build(num_classes=2, classes=['jump', 'throw'])
     features = vsgn.features(1)
-    labelled = localizing.sample('v', [[0.2, 0.4], [0.5, 0.9]], labels=[1, 0])
-    sum(model(features, [labelled], mode='loss').values()).backward()
-    proposals = model.eval()(features, [labelled], mode='predict')[0]['proposal_list']
+    labeled = localizing.sample('v', [[0.2, 0.4], [0.5, 0.9]], labels=[1, 0])
+    sum(model(features, [labeled], mode='loss').values()).backward()
+    proposals = model.eval()(features, [labeled], mode='predict')[0]['proposal_list']
     assert {proposal['label'] for proposal in proposals} == {'jump', 'throw'}
     assert len(proposals) == 100
     with pytest.raises(KeyError, match='gt_label'):
@@ -221,7 +221,7 @@ def test_a_video_without_duration_is_named(vsgn, localizing):
         vsgn.build().eval()(vsgn.features(1), [sample], mode='predict')
 
 
-def test_a_tiny_model_learns_to_localise_actions_it_has_not_seen(vsgn, localizing):
+def test_a_tiny_model_learns_to_localize_actions_it_has_not_seen(vsgn, localizing):
     model = vsgn.build()
     model.init_weights()
     features, truths = vsgn.videos(24, seed=1)
