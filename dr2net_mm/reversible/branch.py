@@ -207,15 +207,19 @@ class FunctionBranch(Branch):
         self._inputs = tuple(inputs)
 
     def parameters(self) -> List[nn.Parameter]:
+        """Return the parameters of the layers, each once."""
         return unique_parameters(self.modules)
 
     def inputs(self) -> Sequence[Tensor]:
+        """Return the further tensors that F depends on."""
         return self._inputs
 
     def with_inputs(self, inputs: Sequence[Tensor]) -> 'FunctionBranch':
+        """Return the same branch of other tensors."""
         return FunctionBranch(self.function, self.modules, inputs)
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """Evaluate F on a piece of tokens [T, C], drop path included."""
         return self.function(x, *self._inputs)
 
 

@@ -31,6 +31,7 @@ class Enter(torch.autograd.Function):
         arithmetic: Arithmetic,
         monitor: StreamMonitor,
     ) -> Tensor:
+        """Put the streams of the input on the tape; return the token."""
         ctx.tape, ctx.arithmetic, ctx.dtype = tape, arithmetic, x0.dtype
         tape.x, tape.y, largest = arithmetic.enter(x0)
         monitor.note(largest)
@@ -38,6 +39,7 @@ class Enter(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None, None]:
+        """Turn the gradients of the streams into that of the input."""
         tape = ctx.tape
         tape.rewind(0)
         gx, gy = tape.gradients
@@ -134,6 +136,7 @@ class Tap(torch.autograd.Function):
         stage_output: StageOutput,
         *parameters: nn.Parameter,
     ) -> Tensor:
+        """Compute the outputs of a tap; pass the token on."""
         ctx.set_materialize_grads(False)
         ctx.layers = Layers(tape, arithmetic, stage_output, parameters)
         ctx.outputs = TapOutputs(ctx.layers.forward())
@@ -142,6 +145,7 @@ class Tap(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
+        """Add the gradient of a tap's outputs to that of the stream."""
         layers, tape = ctx.layers, ctx.layers.tape
         needs_streams = ctx.needs_input_grad[0]
         grads, ctx.outputs.gradients = ctx.outputs.gradients, ()
@@ -170,6 +174,7 @@ class Leave(torch.autograd.Function):
         stage_output: StageOutput,
         *parameters: nn.Parameter,
     ) -> Tuple[Tensor, ...]:
+        """Fuse the streams and compute the outputs of the stage."""
         ctx.set_materialize_grads(False)
         ctx.layers = Layers(tape, arithmetic, stage_output, parameters)
         ctx.taps, tape.taps = tape.taps, []
@@ -184,6 +189,7 @@ class Leave(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
+        """Recompute the outputs; begin with the gradients of the streams."""
         layers, tape = ctx.layers, ctx.layers.tape
         for tap in ctx.taps:
             tap.gradients, grads = grads[: tap.count], grads[tap.count :]

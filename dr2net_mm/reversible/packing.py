@@ -20,7 +20,7 @@ def packed_width(largest: int) -> int:
 
 
 def packed_size(count: int, width: int) -> int:
-    """Number of stored elements that hold ``count`` integers of ``width`` bits."""
+    """Return how many elements store ``count`` integers of ``width`` bits."""
     per_element = max(1, 8 // width) if width else 0
     return -(-count // per_element) if per_element else 0
 

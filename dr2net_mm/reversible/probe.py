@@ -56,6 +56,7 @@ class Witness(_WrappedBranch):
         self._squares: List[Tuple[Tensor, Tensor]] = []
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """Note the input of the forward pass, or compare the one reconstructed."""
         if not self.forward_is_over:
             self._seen.append(x.detach().clone())
         else:
@@ -66,6 +67,7 @@ class Witness(_WrappedBranch):
         return super().__call__(x, piece, drop_mask)
 
     def with_inputs(self, inputs: Sequence[Tensor]) -> Branch:
+        """Return the same branch of other tensors."""
         # Itself and no copy, because it is asked for the error; it is made for one
         # pass, and the branch that it watches stays as it was.
         self.branch = self.branch.with_inputs(inputs)
@@ -116,7 +118,7 @@ class WatchedStage(Stage):
 
 
 def _first_reached(branches: Sequence[Branch], x: Tensor) -> Optional[int]:
-    """Number of the first branch that a backward pass comes to."""
+    """Return the number of the first branch that a backward pass reaches."""
     if x.requires_grad:
         return 0
     for i, branch in enumerate(branches):

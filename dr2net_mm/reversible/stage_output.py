@@ -75,6 +75,7 @@ class StageOutput:
         return Gradients(gx.contiguous(), gy.contiguous())
 
     def __call__(self, fused: Tensor) -> Tuple[Tensor, ...]:
+        """Compute the outputs from the fused stream."""
         return (fused,) if self.function is None else tuple(self.function(fused))
 
 

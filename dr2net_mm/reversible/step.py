@@ -161,6 +161,7 @@ class Step(torch.autograd.Function):
         monitor: StreamMonitor,
         *sources: Tensor,
     ) -> Tensor:
+        """Run one branch on the streams of the tape; return the next token."""
         ctx.set_materialize_grads(False)
         ctx.tape, ctx.record = tape, record
         if tape.verify:
@@ -175,6 +176,7 @@ class Step(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
+        """Reconstruct the input of the branch, and differentiate it there."""
         tape, record, position = ctx.tape, ctx.record, ctx.position
         tape.rewind(position)
         where = f'{tape.name}, branch {position}'

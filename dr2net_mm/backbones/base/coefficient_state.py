@@ -59,4 +59,5 @@ class DualResidualState(nn.Module):
             raise ValueError(f"the checkpoint's {prefix[:-1]}: {error}") from None
 
     def extra_repr(self) -> str:
+        """Show the values in the text of the module."""
         return f'alpha={self.alpha}, beta={self.beta}'

@@ -43,10 +43,12 @@ class AttentionBranch(TokenBranch):
         self.gamma = gamma
 
     def parameters(self) -> List[nn.Parameter]:
+        """Return the parameters of the layers, each once."""
         found = unique_parameters((self.norm, self.attention))
         return found if self.gamma is None else [*found, self.gamma]
 
     def cost(self, channels: int) -> TokenCost:
+        """Estimate what a token keeps, holds and computes."""
         heads, scaled = self.attention.num_heads, self.gamma is not None
         return TokenCost(
             # The stream, its norm, q, k and v, what is projected, what that is before
@@ -62,6 +64,7 @@ class AttentionBranch(TokenBranch):
         )
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """Evaluate F on a piece of tokens [T, C], drop path included."""
         samples = self.norm(x).view(-1, self.group, x.shape[-1])
         out = self_attention(self.attention, samples).view(x.shape)
         if self.gamma is not None:
@@ -69,6 +72,7 @@ class AttentionBranch(TokenBranch):
         return scale_tokens(out, drop_mask, piece)
 
     def export(self, x: Tensor) -> Tensor:
+        """Evaluate F on a whole stream in operations that can be exported."""
         out = self_attention(self.attention, self.norm(x), fused=False)
         return out if self.gamma is None else self.gamma * out
 
@@ -114,7 +118,9 @@ def fused_attention(
     On the CPU torch has such a kernel where there is no dropout.
 
     Args:
-        q, k, v: Tensors [B, heads, N, C / heads].
+        q: Queries [B, heads, N, C / heads].
+        k: Keys, likewise.
+        v: Values, likewise.
         dropout: Probability to drop a weight.
         scale: Factor of the logits.
     """

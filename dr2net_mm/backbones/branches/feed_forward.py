@@ -39,10 +39,12 @@ class FeedForwardBranch(TokenBranch):
         self.gamma = gamma
 
     def parameters(self) -> List[nn.Parameter]:
+        """Return the parameters of the layers, each once."""
         found = unique_parameters((self.norm, *self.layers))
         return found if self.gamma is None else [*found, self.gamma]
 
     def cost(self, channels: int) -> TokenCost:
+        """Estimate what a token keeps, holds and computes."""
         hidden = self.hidden
         return TokenCost(
             # The stream, its norm, the output (also before the gamma); both sides of
@@ -56,6 +58,7 @@ class FeedForwardBranch(TokenBranch):
         )
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """Evaluate F on a piece of tokens [T, C], drop path included."""
         out = self.norm(x)
         for layer in self.layers:
             out = layer(out)

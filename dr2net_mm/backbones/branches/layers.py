@@ -56,6 +56,7 @@ class LayersBranch(TokenBranch):
         self._cost = cost
 
     def parameters(self) -> List[nn.Parameter]:
+        """Return the parameters of the layers, each once."""
         found = unique_parameters(self.modules)
         return found if self.gamma is None else [*found, self.gamma]
 
@@ -64,12 +65,14 @@ class LayersBranch(TokenBranch):
         self._cost = cost
 
     def cost(self, channels: int) -> TokenCost:
+        """Estimate what a token keeps, holds and computes."""
         if self._cost is None:
             scaled = channels * (self.gamma is not None)
             self._cost = estimated_cost(self.modules, channels, scaled)
         return self._cost
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """Evaluate F on a piece of tokens [T, C], drop path included."""
         samples = x
         if self.sample is not None and piece.index is not None:
             samples = x.view(-1, *self.sample)

@@ -57,9 +57,11 @@ class PoolingAttentionBranch(TokenBranch):
         self.matrices = matrices
 
     def parameters(self) -> List[nn.Parameter]:
+        """Return the parameters of the layers, each once."""
         return unique_parameters((self.norm, self.attention))
 
     def cost(self, channels: int) -> TokenCost:
+        """Estimate what a token keeps, holds and computes."""
         heads = self.attention.num_heads
         seen = prod(pooled_size(self.attention.pool_k, self.size))
         seen += self.group - prod(self.size)
@@ -88,6 +90,7 @@ class PoolingAttentionBranch(TokenBranch):
         return [Piece(piece.index, rows) for piece in super().pieces(stream)]
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """Evaluate F on a piece of tokens [T, C], drop path included."""
         samples = self.norm(x).view(-1, self.group, x.shape[-1])
         recompute = torch.is_grad_enabled()
         out = self.attend(samples, self.size, piece.context, recompute)

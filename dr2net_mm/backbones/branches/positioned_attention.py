@@ -44,9 +44,11 @@ class PositionedAttentionBranch(AttentionBranch):
         self.alpha = alpha
 
     def inputs(self) -> Sequence[Tensor]:
+        """Return the further tensors that F depends on."""
         return (self.positions,)
 
     def with_inputs(self, inputs: Sequence[Tensor]) -> 'PositionedAttentionBranch':
+        """Return the same branch of other tensors."""
         (positions,) = inputs
         return PositionedAttentionBranch(
             self.norm,
@@ -60,6 +62,7 @@ class PositionedAttentionBranch(AttentionBranch):
         )
 
     def cost(self, channels: int) -> TokenCost:
+        """Estimate what a token keeps, holds and computes."""
         # The sum x + e is kept, and two gradients of e are held.
         cost = super().cost(channels)
         return cost._replace(
@@ -68,10 +71,12 @@ class PositionedAttentionBranch(AttentionBranch):
         )
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """Evaluate F on a piece of tokens [T, C], drop path included."""
         e = piece.read(self.positions)
         return self._positioned(super().__call__(x + e, piece, drop_mask), e)
 
     def export(self, x: Tensor) -> Tensor:
+        """Evaluate F on a whole stream in operations that can be exported."""
         return self._positioned(super().export(x + self.positions), self.positions)
 
     def _positioned(self, f: Tensor, e: Tensor) -> Tensor:

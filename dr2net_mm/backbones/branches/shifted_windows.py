@@ -59,9 +59,11 @@ class ShiftedWindowBranch(TokenBranch):
         self._cost: Optional[TokenCost] = None
 
     def parameters(self) -> List[nn.Parameter]:
+        """Return the parameters of the layers, each once."""
         return unique_parameters((*self.before, self.attention, *self.after))
 
     def cost(self, channels: int) -> TokenCost:
+        """Estimate what a token keeps, holds and computes."""
         if self._cost is None:
             places = prod(self.window)
             modules = (*self.before, self.attention, *self.after)
@@ -89,6 +91,7 @@ class ShiftedWindowBranch(TokenBranch):
         )
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """Evaluate F on a piece of tokens [T, C], drop path included."""
         out = x
         for layer in self.before:
             out = layer(out)

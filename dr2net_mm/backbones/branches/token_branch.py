@@ -28,6 +28,7 @@ class TokenBranch(Branch):
         self.group = group
 
     def piece_tokens(self, tokens: int, channels: int) -> Optional[int]:
+        """Return the most tokens of a piece, from the option ``chunk``."""
         values = self.cost(channels).transient_values
         size = tokens_per_piece(self.chunk, tokens, channels, values)
         if size is None:

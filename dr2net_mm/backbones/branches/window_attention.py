@@ -52,9 +52,11 @@ class WindowAttentionBranch(TokenBranch):
         self.shift = tuple(int(length) for length in shift)
 
     def parameters(self) -> List[nn.Parameter]:
+        """Return the parameters of the layers, each once."""
         return unique_parameters((self.norm, self.msa))
 
     def cost(self, channels: int) -> TokenCost:
+        """Estimate what a token keeps, holds and computes."""
         places = prod(self.window)
         weights = self.msa.num_heads * places
         padding = prod(-(-n // w) * w / n for n, w in zip(self.size, self.window))
@@ -90,11 +92,13 @@ class WindowAttentionBranch(TokenBranch):
         )
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
+        """Evaluate F on a piece of tokens [T, C], drop path included."""
         places = prod(self.window)
         out = window_attention(self.msa, self.norm(x), places, piece.context)
         return scale_tokens(out, drop_mask, piece)
 
     def export(self, x: Tensor) -> Tensor:
+        """Evaluate F on a whole stream in operations that can be exported."""
         bias = attention_bias(self.msa, prod(self.window), None)
         return attention_in_all_windows(
             self.msa, self.norm(x), bias, self.size, self.window, self.shift
@@ -142,7 +146,9 @@ def dot_product_attention(
     more passes over that matrix than this one.
 
     Args:
-        q, k, v: Tensors [windows, heads, N, C / heads].
+        q: Queries [windows, heads, N, C / heads].
+        k: Keys, likewise.
+        v: Values, likewise.
         bias: Tensor [1 or windows, heads, N, N].
         dropout: Probability to drop a weight.
         scale: Factor of the logits.

@@ -103,6 +103,7 @@ def _window_grid(
         size: Height and width of the map (or frames, height and width).
         window: Size of a window.
         shift: Shift of the windows.
+        device: Where the tensors are wanted.
     """
     layout = window_layout(size, window, shift)
     tokens = prod(size)

@@ -97,6 +97,7 @@ class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
         return self
 
     def example_size(self) -> Tuple[int, ...]:
+        """Return the shape of a small input that needs padding."""
         # Not a multiple of the windows, so that there is padding.
         return (self.patch_embed.projection.in_channels, 64, 96)
 

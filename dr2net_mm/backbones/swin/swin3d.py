@@ -107,6 +107,7 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
 
     @classmethod
     def plain_config(cls, config: Mapping[str, Any]) -> Dict[str, Any]:
+        """Return the config of the conventional twin."""
         plain = super().plain_config(config)
         if 'output_norm' in plain:
             # mmaction has no such option.
@@ -117,6 +118,7 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
         return plain
 
     def example_size(self) -> Tuple[int, ...]:
+        """Return the shape of a small input that needs padding."""
         # Not a multiple of the windows, so that there is padding.
         return (self.patch_embed.in_channels, 8, 64, 96)
 

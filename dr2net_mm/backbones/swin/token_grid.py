@@ -65,6 +65,7 @@ class TokenGridBackbone(DualResidualBackbone, ABC):
     def input_costs(
         self, shape: Sequence[int], branch_bytes: int = 4
     ) -> List[StageCost]:
+        """Compute memory and work of each stage for an input of a shape."""
         # The last patches are padded.
         strides = self._patch_strides()
         grid = tuple(-(-n // step) for n, step in zip(shape[2:], strides))

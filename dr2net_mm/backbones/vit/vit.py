@@ -116,6 +116,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
 
     @classmethod
     def plain_config(cls, config: Mapping[str, Any]) -> Dict[str, Any]:
+        """Return the config of the conventional twin."""
         plain = super().plain_config(config)
         path = plain.pop('pretrained', None)
         if path:
@@ -124,6 +125,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         return plain
 
     def example_size(self) -> Tuple[int, ...]:
+        """Return the shape of the smallest video that has all its positions."""
         projection = self.patch_embed.projection
         frames = self.pos_embed.shape[1] // (self.grid_size[0] * self.grid_size[1])
         grid = (frames, *self.grid_size)
@@ -133,6 +135,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
     def input_costs(
         self, shape: Sequence[int], branch_bytes: int = 4
     ) -> List[StageCost]:
+        """Compute memory and work of each stage for an input of a shape."""
         # What is left over at the end of an axis is cut off.
         strides = self.patch_embed.projection.stride
         grid = tuple(n // step for n, step in zip(shape[2:], strides))

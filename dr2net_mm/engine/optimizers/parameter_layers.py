@@ -74,7 +74,7 @@ def _timm_layers(names: List[str], matcher: Callable, alone: bool) -> Dict[str, 
 
 
 def _numbered(names: Iterable[str]) -> Tuple[Dict[str, int], int]:
-    """Number the layers of Swin and ViT as mmpretrain does."""
+    """Count the layers of Swin and ViT as mmpretrain does."""
     names = list(names)
     depths: Dict[int, int] = {}
     for name in names:

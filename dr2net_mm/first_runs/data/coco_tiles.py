@@ -28,6 +28,7 @@ class Box(NamedTuple):
 
     @property
     def area(self) -> float:
+        """Area in square pixels."""
         return (self.x_max - self.x_min) * (self.y_max - self.y_min)
 
 

@@ -84,7 +84,7 @@ def subset_range(length: int, subset: str, validation_share: float) -> range:
 
 
 def back_and_forth(part: range, offset: int, length: int) -> np.ndarray:
-    """Number ``length`` frames that run through ``part``, back at its ends."""
+    """Return ``length`` frame numbers that run through ``part``, back at its ends."""
     period = 2 * (len(part) - 1)
     position = (offset + np.arange(length)) % period
     return part.start + np.minimum(position, period - position)

@@ -50,6 +50,7 @@ class Clip(NamedTuple):
 
     @property
     def seconds(self) -> float:
+        """Length in seconds."""
         return self.frames / self.fps
 
 

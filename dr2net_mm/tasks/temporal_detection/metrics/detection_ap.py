@@ -1,13 +1,13 @@
-"""Average precision of temporal detection, as ActivityNet defines it.
+r"""Average precision of temporal detection, as ActivityNet defines it.
 
 Of one class and one overlap threshold, predictions of all videos are taken by falling
 score. Each may match one annotated segment of its video: of those that no earlier
 prediction took, the one with the largest temporal IoU, if that reaches the threshold.
 A prediction that matches is a true positive, any other a false one. With the recalls
-:math:`r_1 \\le r_2 \\le \\ldots` and precisions :math:`p_k` after each prediction,
+:math:`r_1 \le r_2 \le \ldots` and precisions :math:`p_k` after each prediction,
 
 .. math::
-    \\mathrm{AP} = \\sum_k (r_k - r_{k-1}) \\max_{l \\ge k} p_l, \\qquad r_0 = 0 .
+    \mathrm{AP} = \sum_k (r_k - r_{k-1}) \max_{l \ge k} p_l, \qquad r_0 = 0 .
 
 Source: ``Evaluation/eval_detection.py`` of activitynet/ActivityNet.
 """

@@ -220,6 +220,7 @@ class LossNormalizer(nn.Module):
         return self.value.clone()
 
     def extra_repr(self) -> str:
+        """Show the values in the text of the module."""
         return f'momentum={self.momentum}'
 
 

@@ -257,7 +257,7 @@ class ActionFormer(BaseModel):
 
 
 def count_classes(num_classes: Optional[int], classes: Optional[Sequence[str]]) -> int:
-    """Number of classes, which several can only have with their names.
+    """Return the number of classes; several of them need their names.
 
     Raises:
         ValueError: If there is no class, or numbers and names differ.

@@ -11,6 +11,7 @@ class ChannelNorm(nn.LayerNorm):
     """Layer normalization over the channels of [B, C, T]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize the channels of [B, C, T]."""
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
@@ -32,6 +33,7 @@ class ScaledDropPath(nn.Module):
         self.scale = nn.Parameter(torch.full((channels, 1), float(initial)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scale the branch, and drop it for some videos while training."""
         x = x * self.scale
         if not self.training or self.drop_prob == 0:
             return x
@@ -39,6 +41,7 @@ class ScaledDropPath(nn.Module):
         return x * (kept / (1 - self.drop_prob))
 
     def extra_repr(self) -> str:
+        """Show the values in the text of the module."""
         return f'drop_prob={self.drop_prob}'
 
 
