@@ -153,7 +153,7 @@ def _feed_forward(
 
 
 def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of the entries of a list; those between may be missing."""
+    """Count the entries of a list; those between may be missing."""
     pattern = re.compile(rf'{re.escape(prefix)}\.(\d+)\.')
     found = [int(match.group(1)) for match in map(pattern.match, weights) if match]
     return 1 + max(found, default=-1)

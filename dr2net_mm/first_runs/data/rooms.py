@@ -52,7 +52,7 @@ class Patch(NamedTuple):
 
 
 def box(low: Vector, size: Vector) -> List[Patch]:
-    """The six faces of a box from its lowest corner and its edges."""
+    """Return the six faces of a box from its lowest corner and its edges."""
     corner, edges = np.asarray(low, dtype=float), np.diag(np.asarray(size))
     faces = []
     for i, j, k in ((0, 1, 2), (0, 2, 1), (1, 2, 0)):
@@ -77,7 +77,7 @@ class Room(NamedTuple):
 
 
 def draw_room(generator: Generator) -> Room:
-    """A room with walls, door, windows and furniture at random places."""
+    """Draw a room with walls, door, windows and furniture at random places."""
     width, depth = generator.uniform(4.0, 6.5, 2)
     height = generator.uniform(2.5, 3.2)
     size = (float(width), float(depth), float(height))
@@ -131,7 +131,7 @@ def _on_walls(size: Vector, generator: Generator) -> List[Item]:
 
 
 def _structure(size: Vector, generator: Generator) -> List[Item]:
-    """A beam below the ceiling in half of the rooms, a column in half of them."""
+    """Draw a beam below the ceiling and a column, each in half of the rooms."""
     width, depth, height = size
     items: List[Item] = []
     if generator.random() < 0.5:
