@@ -1,14 +1,9 @@
-_base_ = './vit-small-p16_videomae-sthv2-pre_8xb12-amp-u16-40e_sthv2-rgb.py'
+_base_ = [
+    './vit-small-p16_videomae-sthv2-pre_8xb12-amp-u16-40e_sthv2-rgb.py',
+    '../_base_/schedules/coefficients.py',
+]
 
 model = dict(backbone=dict(type='Dr2VisionTransformer'))
 
 # end and end_epoch are chosen: see README.md.
-custom_hooks = [
-    dict(
-        type='Dr2CoefficientHook',
-        start=(1.0, 0.1),
-        end=(0.3, 0.7),
-        end_epoch=20,
-        interval=2,
-    )
-]
+custom_hooks = [dict(_base_.custom_hooks[0], end_epoch=20)]

@@ -1,16 +1,7 @@
-_base_ = './dino-4scale_swin-t_8xb2-12e_coco.py'
-
-custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
+_base_ = [
+    './dino-4scale_swin-t_8xb2-12e_coco.py',
+    '../_base_/import_dr2net.py',
+    '../_base_/schedules/coefficients.py',
+]
 
 model = dict(backbone=dict(type='Dr2SwinTransformer'))
-
-# end_epoch and interval (iterations) are chosen: see README.md.
-custom_hooks = [
-    dict(
-        type='Dr2CoefficientHook',
-        start=(1.0, 0.1),
-        end=(0.3, 0.7),
-        end_epoch=10,
-        interval=2,
-    )
-]

@@ -1,6 +1,4 @@
-_base_ = './dino-4scale_swin-t_8xb2-12e_coco.py'
-
-custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
+_base_ = ['./dino-4scale_swin-t_8xb2-12e_coco.py', '../_base_/import_dr2net.py']
 
 # The reversible network that the paper compares with: (alpha, beta) = (0, 1)
 # throughout and, as in Re2TAL, the mean of both streams as a stage's output.

@@ -1,6 +1,4 @@
-_base_ = './dino-4scale_swin-t_8xb2-12e_coco.py'
-
-custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
+_base_ = ['./dino-4scale_swin-t_8xb2-12e_coco.py', '../_base_/import_dr2net.py']
 
 # No hook: the coefficients keep these values for the whole run.
 model = dict(

@@ -3,8 +3,11 @@
 Every part of a full run is here and small: see README.md of this folder.
 """
 
-_base_ = 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py'
-custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
+_base_ = [
+    'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
+    '../_base_/import_dr2net.py',
+    '../_base_/schedules/coefficients.py',
+]
 
 embed_dims = 48
 model_dims = 256
@@ -129,15 +132,7 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=2)
 
-custom_hooks = [
-    dict(
-        type='Dr2CoefficientHook',
-        start=(1.0, 0.1),
-        end=(0.3, 0.7),
-        end_epoch=3,
-        interval=2,
-    )
-]
+custom_hooks = [dict(_base_.custom_hooks[0], end_epoch=3)]
 default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(interval=1, max_keep_ckpts=1),

@@ -1,6 +1,7 @@
-_base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py'
-
-custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
+_base_ = [
+    'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py',
+    '../_base_/import_dr2net.py',
+]
 
 # tools/model_converters/slowfast_rev_to_mm.py makes the file, see README.md.
 model = dict(

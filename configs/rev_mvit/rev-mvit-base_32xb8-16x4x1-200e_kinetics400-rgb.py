@@ -1,8 +1,7 @@
-_base_ = (
-    'mmaction::recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb.py'  # noqa: E501
-)
-
-custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
+_base_ = [
+    'mmaction::recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb.py',
+    '../_base_/import_dr2net.py',
+]
 
 model = dict(
     backbone=dict(

@@ -1,4 +1,7 @@
-_base_ = 'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py'
+_base_ = [
+    'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
+    '../_base_/schedules/coefficients.py',
+]
 
 custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
 
@@ -19,12 +22,4 @@ optim_wrapper = dict(
 )
 
 # end_epoch and interval (iterations) are chosen: see README.md.
-custom_hooks = [
-    dict(
-        type='Dr2CoefficientHook',
-        start=(1.0, 0.1),
-        end=(0.3, 0.7),
-        end_epoch=24,
-        interval=2,
-    )
-]
+custom_hooks = [dict(_base_.custom_hooks[0], end_epoch=24)]

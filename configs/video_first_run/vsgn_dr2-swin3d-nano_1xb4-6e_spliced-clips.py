@@ -3,23 +3,17 @@
 Every part of a full run is here and small: see README.md of this folder.
 """
 
-_base_ = 'mmaction::_base_/default_runtime.py'
-custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
+_base_ = [
+    '../_base_/models/swin3d-nano.py',
+    '../_base_/schedules/video_6e.py',
+    '../_base_/import_dr2net.py',
+]
 
 # Frames, height and width that the backbone sees.
 video_size = (128, 64, 64)
 temporal_length = 128
 model = dict(
     type='EndToEndLocalizer',
-    backbone=dict(
-        type='Dr2SwinTransformer3D',
-        arch=dict(embed_dims=48, depths=(2, 2, 2), num_heads=(3, 6, 12)),
-        patch_size=(2, 8, 8),
-        window_size=(8, 4, 4),
-        drop_path_rate=0.0,
-        out_indices=(2,),
-        dual_residual=dict(arithmetic='exact'),
-    ),
     localizer=dict(
         type='VSGN',
         in_channels=192,
@@ -31,12 +25,6 @@ model = dict(
     temporal_length=temporal_length,
     # Nothing is pretrained: the norms have to learn too.
     norm_eval=False,
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        format_shape='NCTHW',
-    ),
 )
 
 data_root = 'data/spliced_clips/'
@@ -89,30 +77,6 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=6)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
-    clip_grad=dict(max_norm=1.0),
-)
-# The cosine ends where the run does, also when max_epochs is changed.
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=30),
-    dict(type='CosineAnnealingLR', eta_min_ratio=0.05, convert_to_iter_based=True),
-]
-
-custom_hooks = [
-    dict(
-        type='Dr2CoefficientHook',
-        start=(1.0, 0.1),
-        end=(0.3, 0.7),
-        end_epoch=4,
-        interval=2,
-    )
-]
-default_hooks = dict(
-    logger=dict(interval=4),
-    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best=None),
-)
-randomness = dict(seed=0)
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = [dict(_base_.param_scheduler[0], end=30), _base_.param_scheduler[1]]
+default_hooks = dict(logger=dict(interval=4))

@@ -1,9 +1,8 @@
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::common/lsj-100e_coco-instance.py',
+    '../_base_/import_dr2net.py',
 ]
-
-custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
 
 image_size = (1024, 1024)
 norm_cfg = dict(type='LayerNorm2d')

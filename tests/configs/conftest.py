@@ -83,7 +83,7 @@ class ConfigTools:
     def upstream_of(self, path: str) -> Config:
         """The upstream config that a config names in its ``_base_``."""
         text = (ROOT / path).read_text(encoding='utf-8')
-        base = re.search(r"_base_ = '((?:mmdet|mmaction)::[^']+)'", text).group(1)
+        base = re.search(r"'((?:mmdet|mmaction)::[^']+)'", text).group(1)
         return Config.fromstring(f"_base_ = '{base}'\n", file_format='.py')
 
     def difference(self, base: Config, other: Config) -> Dict[str, Tuple[Any, Any]]:
