@@ -41,12 +41,12 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_direction_argument(
-    parser: argparse.ArgumentParser, original: str, coefficients: str
+    parser: argparse._ActionsContainer, original: str, coefficients: str
 ) -> None:
     """Add the option for the other direction, to the names of the original.
 
     Args:
-        parser: Parser of the tool.
+        parser: Parser of the tool, or a group of its options.
         original: Whose names are written.
         coefficients: (alpha, beta) that a dual-residual network must be at.
     """

@@ -32,23 +32,17 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Command line of the tool."""
-    from dr2net_mm.cli.converter_arguments import add_file_arguments
-
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Return the parser of the command line."""
+    from dr2net_mm.cli.command import tool_parser
+    from dr2net_mm.cli.converter_arguments import (
+        add_direction_argument,
+        add_file_arguments,
     )
+
+    parser = tool_parser(PROGRAM, __doc__, EXAMPLES)
     add_file_arguments(parser)
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument(
-        '--to-original',
-        action='store_true',
-        help="the other direction: MTTR's names. The backbone must be at (alpha, beta) "
-        '= (1, 0)',
-    )
+    add_direction_argument(kind, 'MTTR', '(1, 0)')
     kind.add_argument(
         '--video-swin',
         action='store_true',
@@ -57,22 +51,24 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    """Run the tool; returns its exit code."""
+def convert(args: argparse.Namespace) -> None:
+    """Convert the file in the direction that was asked for."""
     from dr2net_mm.cli.converter_arguments import convert_file
-    from dr2net_mm.cli.run_tool import run_tool
     from dr2net_mm.import_weights import mm_to_mttr, mttr_to_mm, video_swin_to_mttr
 
-    args = build_parser().parse_args(argv)
-    convert, key = mttr_to_mm, 'state_dict'
     if args.to_original:
-        convert, key = mm_to_mttr, 'model_state_dict'
-    elif args.video_swin:
-        convert = video_swin_to_mttr
-    return run_tool(
-        PROGRAM,
-        lambda: convert_file(PROGRAM, args.source, args.target, convert, key),
-    )
+        convert_file(PROGRAM, args, mm_to_mttr, 'model_state_dict')
+    else:
+        convert_file(
+            PROGRAM, args, video_swin_to_mttr if args.video_swin else mttr_to_mm
+        )
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the tool; returns its exit code."""
+    from dr2net_mm.cli.command import run_parsed
+
+    return run_parsed(build_parser(), convert, argv)
 
 
 if __name__ == '__main__':
