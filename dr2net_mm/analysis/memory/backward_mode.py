@@ -21,7 +21,7 @@ class BackwardMode(TorchFunctionMode):
     def call(
         self, func: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]
     ) -> Any:
-        """The function of the arguments, by the rules of the mode."""
+        """Call the function by the rules of the mode."""
         raise NotImplementedError
 
     def __torch_function__(
@@ -44,7 +44,7 @@ def run_engine(
     inputs: Sequence[Tensor] = (),
     accumulate: bool = True,
 ) -> Tuple[Optional[Tensor], ...]:
-    """A backward pass by the engine itself, which no mode sees.
+    """Run a backward pass by the engine itself, which no mode sees.
 
     Args:
         outputs: What is differentiated.

@@ -20,7 +20,7 @@ class FusedMetaAttention(BackwardMode):
     def call(
         self, func: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]
     ) -> Any:
-        """The function, in the case of attention by a fused kernel."""
+        """Call the function; replace attention by a fused kernel."""
         if func is F.scaled_dot_product_attention and _fusable(*args[:3]):
             return _fused(*args, **kwargs)
         return func(*args, **kwargs)

@@ -81,7 +81,7 @@ class PoolingAttentionBranch(TokenBranch):
         )
 
     def pieces(self, stream: Tensor) -> Sequence[Piece]:
-        """Groups of samples; the context is how many tokens fit, where not one does."""
+        """Group samples; the context is how many tokens fit, if no sample does."""
         tokens, channels = stream.numel() // stream.shape[-1], stream.shape[-1]
         values = self.cost(channels).transient_values
         rows = tokens_per_piece(self.chunk, tokens, channels, values)
