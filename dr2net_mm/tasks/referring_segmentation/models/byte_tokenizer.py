@@ -1,9 +1,12 @@
-"""A tokenizer without a vocabulary file: every byte is a token."""
+"""Tokenizers without a vocabulary file: of bytes, or made of some sentences."""
+
+from typing import Sequence
 
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import RobertaProcessing
+from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 # In RoBERTa's order, with its numbers.
@@ -15,6 +18,27 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     alphabet = [*SPECIAL_TOKENS, *sorted(ByteLevel.alphabet())]
     vocabulary = {token: number for number, token in enumerate(alphabet)}
     tokenizer = Tokenizer(BPE(vocabulary, merges=[], unk_token='<unk>'))
+    return roberta_style(tokenizer)
+
+
+def trained_tokenizer(
+    sentences: Sequence[str], tokens: int = 600
+) -> PreTrainedTokenizerFast:
+    """Make a tokenizer in RoBERTa's style of some sentences.
+
+    Args:
+        sentences: What it is made of.
+        tokens: Most tokens of its vocabulary, 260 of which are bytes and special ones.
+    """
+    tokenizer = Tokenizer(BPE(unk_token='<unk>'))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    trainer = BpeTrainer(
+        vocab_size=tokens,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
     return roberta_style(tokenizer)
 
 
