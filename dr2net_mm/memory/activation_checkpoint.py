@@ -2,7 +2,7 @@
 
 import difflib
 import types
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple, Type
 
 import torch
 from torch import nn
@@ -42,7 +42,7 @@ def checkpoint_modules(model: nn.Module, names: Sequence[str]) -> List[nn.Module
         ValueError: If there is no module of a name, or one has a forward of its own
             already.
     """
-    chosen = [place for name in names for place in _places(model, name)]
+    chosen = [place for name in names for place in module_places(model, name)]
     for name, module in chosen:
         if 'forward' in vars(module) and not is_checkpointed(module):
             raise ValueError(
@@ -68,8 +68,16 @@ def is_checkpointed(module: nn.Module) -> bool:
     return getattr(forward, '__func__', None) is _checkpointed
 
 
-def _places(model: nn.Module, name: str) -> List[Tuple[str, nn.Module]]:
-    """Return a module by its name, or the children of a container."""
+def module_places(
+    model: nn.Module,
+    name: str,
+    containers: Tuple[Type[nn.Module], ...] = (nn.ModuleList, nn.Sequential),
+) -> List[Tuple[str, nn.Module]]:
+    """Return a module by its name, or the children of a container.
+
+    Raises:
+        ValueError: If the model has no module of the name.
+    """
     modules: Dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if not name or name not in modules:
         near = difflib.get_close_matches(name, modules, n=3, cutoff=0.5)
@@ -79,6 +87,6 @@ def _places(model: nn.Module, name: str) -> List[Tuple[str, nn.Module]]:
             f'{"nearest" if near else "its children"}: {", ".join(known)}.'
         )
     module = modules[name]
-    if not isinstance(module, (nn.ModuleList, nn.Sequential)):
+    if not isinstance(module, containers):
         return [(name, module)]
     return [(f'{name}.{key}', child) for key, child in module.named_children()]
