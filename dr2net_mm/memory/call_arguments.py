@@ -16,7 +16,7 @@ _signature = functools.lru_cache(maxsize=None)(inspect.signature)
 def named_arguments(
     method: Callable[..., Any], args: Sequence[Any], kwargs: Dict[str, Any]
 ) -> Dict[str, Any]:
-    """Arguments of a method by name, those of its ``**kwargs`` among them.
+    """Return arguments of a method by name, those of its ``**kwargs`` among them.
 
     Raises:
         TypeError: If the method does not take them, or has no names for them.
@@ -110,7 +110,7 @@ class CallArguments:
             # padding masks are [B, N].
             if tensor.shape[0] != self.batch or 'padding' not in name:
                 return WHOLE
-        fits = tensor.dim() and self.batch and tensor.shape[0] % self.batch == 0
+        fits = tensor.dim() > 0 and tensor.shape[0] % max(self.batch, 1) == 0
         if fits and name in tokens:
             fits = tensor.dim() > 1 and tensor.shape[1] == self.length
         if not fits:
@@ -128,14 +128,14 @@ class CallArguments:
     def select(
         self, tensors: Sequence[Tensor], rows: slice, columns: Optional[slice] = None
     ) -> List[Tensor]:
-        """Views of some samples, and of some of their tokens, of tensors like ours."""
+        """Return views of some samples, and of some of their tokens, of tensors like ours."""
         return [
             part(tensor, axes, rows, columns, self.batch)
             for tensor, axes in zip(tensors, self.axes)
         ]
 
     def built(self, tensors: Sequence[Tensor]) -> Dict[str, Any]:
-        """The arguments with other tensors in place of ours."""
+        """Return the arguments with other tensors in place of ours."""
         leaves = list(self._leaves)
         for place, tensor in zip(self._places, tensors):
             leaves[place] = tensor
@@ -145,7 +145,7 @@ class CallArguments:
 def part(
     tensor: Tensor, axes: int, rows: slice, columns: Optional[slice], batch: int
 ) -> Tensor:
-    """View of the rows of some samples, and of some of their tokens."""
+    """Return a view of the rows of some samples, and of some of their tokens."""
     if axes == WHOLE:
         return tensor
     each = tensor.shape[0] // batch
@@ -156,7 +156,7 @@ def part(
 
 
 def slices(total: int, size: int) -> Tuple[slice, ...]:
-    """Runs of at most ``size`` out of ``total``, as even as they can be."""
+    """Return runs of at most ``size`` out of ``total``, as even as they can be."""
     count = -(-total // max(1, size))
     bounds = [total * i // count for i in range(count + 1)]
     return tuple(slice(a, b) for a, b in zip(bounds, bounds[1:]))

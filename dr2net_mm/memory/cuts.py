@@ -40,13 +40,13 @@ _COMPOSITES = ('mmcv.FFN', 'mmdet.MLP', 'mmcv.LayerScale', 'timm.Mlp')
 
 
 def forward_name(module: nn.Module, method: str = 'forward') -> str:
-    """Package, class and method whose code runs, such as ``mmdet.FPN.forward``."""
+    """Return package, class and method whose code runs, such as ``mmdet.FPN.forward``."""
     function = getattr(type(module), method)
     return f'{function.__module__.split(".")[0]}.{function.__qualname__}'
 
 
 def values_per_number(module: nn.Module, x: Tensor) -> float:
-    """Numbers that a module keeps for each number of its input, estimated.
+    """Estimate the numbers that a module keeps for each number of its input.
 
     Every linear layer and convolution is taken to keep its output and what an
     activation makes of it.
@@ -96,7 +96,7 @@ class Cut:
         return bool(self.tokens)
 
     def refusal(self, module: nn.Module) -> Optional[str]:
-        """Why a module cannot be cut like this, or None."""
+        """Return why a module cannot be cut like this, or None."""
         for name, layer in module.named_modules():
             if isinstance(layer, _BatchNorm) and self._uses(name):
                 return (
@@ -156,7 +156,7 @@ class Cut:
     def activation_bytes(
         self, module: nn.Module, arguments: CallArguments
     ) -> Tuple[int, float]:
-        """Bytes of the arguments that are cut, and of what a call keeps, estimated."""
+        """Estimate the bytes of the arguments that are cut, and of what is kept."""
         cut = [
             tensor
             for tensor, name in zip(arguments.tensors, arguments.names)
@@ -166,7 +166,7 @@ class Cut:
         return given, given * values_per_number(module, cut[0])
 
     def token_limit(self, module: nn.Module, units: int, length: int) -> int:
-        """Tokens of a piece: all of a sample where it is skipped as one."""
+        """Return the tokens of a piece: all of a sample where it is skipped as one."""
         for layer in module.modules():
             if type(layer).__name__ == 'DropPath' and layer.training:
                 if getattr(layer, 'drop_prob', 0):
@@ -174,11 +174,11 @@ class Cut:
         return min(units, length)
 
     def evaluation(self, module: nn.Module, method: Callable[..., Any]) -> Evaluation:
-        """What is evaluated on a piece: the method of the class."""
+        """Return what is evaluated on a piece: the method of the class."""
         return _Method(module, method)
 
     def parameters(self, module: nn.Module) -> Sequence[nn.Parameter]:
-        """Parameters that the method uses, each once."""
+        """Return the parameters that the method uses, each once."""
         chosen = [module.get_submodule(name) for name in self.modules] or [module]
         return list(dict.fromkeys(p for part in chosen for p in part.parameters()))
 
@@ -203,9 +203,11 @@ class TokenCut(Cut):
 
     @property
     def along_tokens(self) -> bool:
+        """Whether the pieces are of tokens: always."""
         return True
 
     def refusal(self, module: nn.Module) -> Optional[str]:
+        """Return which layer may mix tokens, or None."""
         for name, layer in module.named_modules():
             reason = _mixes_tokens(layer)
             if reason:
@@ -219,6 +221,7 @@ class TokenCut(Cut):
         kwargs: Dict[str, Any],
         size: Size = 'auto',
     ) -> Any:
+        """Call the module on pieces of all its tokens."""
         method = type(module).forward
         given = named_arguments(method, args, kwargs)
         tensors = {k: v for k, v in given.items() if isinstance(v, Tensor)}
@@ -233,7 +236,7 @@ class TokenCut(Cut):
 
 
 def _mixes_tokens(layer: nn.Module) -> Optional[str]:
-    """Why a layer may not treat each token by itself, or None."""
+    """Return why a layer may not treat each token by itself, or None."""
     if isinstance(layer, (*_ELEMENTWISE, nn.Linear, nn.Sequential, nn.ModuleList)):
         return None
     if isinstance(layer, nn.LayerNorm):
@@ -248,5 +251,5 @@ def _mixes_tokens(layer: nn.Module) -> Optional[str]:
 
 
 def runs_as_usual(module: nn.Module) -> bool:
-    """Whether a call needs no gradients, or is not one of training."""
+    """Return whether a call needs no gradients, or is not one of training."""
     return not (module.training and torch.is_grad_enabled())

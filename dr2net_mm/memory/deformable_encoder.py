@@ -31,6 +31,7 @@ class DeformableEncoderCut(Cut):
         )
 
     def refusal(self, module: nn.Module) -> Optional[str]:
+        """Return why a layer is none that is known, or None."""
         attention = getattr(module, 'self_attn', None)
         if not isinstance(attention, nn.Module):
             return 'it has no self_attn'
@@ -39,6 +40,7 @@ class DeformableEncoderCut(Cut):
         return super().refusal(module)
 
     def evaluation(self, module: nn.Module, method: Callable[..., Any]) -> Evaluation:
+        """Return what is evaluated: the layer with values that are shared."""
         return _EncoderLayer(module)
 
 
@@ -47,7 +49,7 @@ class _EncoderLayer(Evaluation):
         self._layer = layer
 
     def prepare(self, arguments: Dict[str, Any]) -> Tensor:
-        """Projected values [B, N, heads, D], zero where the image is padded."""
+        """Return the projected values [B, N, heads, D], zero where the image is padded."""
         attention = self._layer.self_attn
         value = attention.value_proj(arguments['query'])
         padding = arguments.get('key_padding_mask')
@@ -80,7 +82,7 @@ def deformable_attention(
     level_start_index: Tensor,
     query_pos: Optional[Tensor] = None,
 ) -> Tensor:
-    r"""Multi-scale deformable attention of queries to values projected already.
+    r"""Attend from queries to values that are projected already.
 
     .. math::
         q' = q + \mathrm{dropout}(W \sum_{l,k} a_{lk} \, v_l(p_l + \Delta p_{lk}))

@@ -52,7 +52,7 @@ class GradientSums:
 def summed(
     total: Optional[Tensor], more: Optional[Tensor], alone: bool
 ) -> Optional[Tensor]:
-    """A sum and one more term, in place; the first term is copied unless alone."""
+    """Add a term to a sum, in place; the first one is copied unless alone."""
     if total is None:
         return more if alone or more is None else more.clone()
     return total if more is None else total.add_(more)
@@ -61,7 +61,7 @@ def summed(
 def gradients_of(
     outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Sequence[Tensor]
 ) -> Gradients:
-    """Gradients of those inputs that require one, None for the others."""
+    """Return the gradients of those inputs that require one, None for the others."""
     wanted = [x for x in inputs if x.requires_grad]
     with hooks_silenced(wanted):
         found = iter(

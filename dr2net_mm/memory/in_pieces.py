@@ -22,7 +22,7 @@ Choice = Union[str, Dict[str, Any]]
 
 @functools.lru_cache(maxsize=None)
 def _in_pieces(method: str) -> Callable[..., Any]:
-    """The method of the class, run in pieces where gradients are needed."""
+    """Return the method of the class, run in pieces where gradients are needed."""
 
     def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if runs_as_usual(self):
@@ -78,7 +78,7 @@ def _is_cut(module: nn.Module, method: str) -> bool:
 
 
 def chosen_parts(model: nn.Module, choices: Sequence[Choice]) -> List[Part]:
-    """Parts of a model that a user names.
+    """Return the parts of a model that a user names.
 
     Args:
         model: The model.

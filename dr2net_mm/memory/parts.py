@@ -121,7 +121,7 @@ AUTO = 'auto'
 
 
 def preset_names(preset: Union[str, Sequence[str]]) -> Tuple[str, ...]:
-    """Names of presets, one or several, as a tuple.
+    """Return names of presets, one or several, as a tuple.
 
     Raises:
         ValueError: If one is unknown, or there is none.
@@ -139,7 +139,7 @@ def preset_names(preset: Union[str, Sequence[str]]) -> Tuple[str, ...]:
 def preset_parts(
     model: nn.Module, preset: Union[str, Sequence[str]] = AUTO
 ) -> List[Part]:
-    """Parts of a model that a preset names, outermost first.
+    """Return the parts of a model that a preset names, outermost first.
 
     Args:
         model: The model.
@@ -150,7 +150,7 @@ def preset_parts(
         ValueError: If a preset is unknown, or the model has no part of it.
     """
     wanted = preset_names(preset)
-    found = _all_parts(model)
+    found = known_parts(model)
     roles = sorted({part.role for part in found})
     for name in wanted:
         if name not in roles and (name != AUTO or not found):
@@ -162,7 +162,7 @@ def preset_parts(
 
 
 def known_cut(module: nn.Module) -> Optional[Cut]:
-    """The cut of a module by the code of its forward, or None."""
+    """Return the cut of a module by the code of its forward, or None."""
     name = forward_name(module)
     if name in KNOWN:
         return _specific(module, KNOWN[name][1])
@@ -177,8 +177,8 @@ def _specific(module: nn.Module, cut: Cut) -> Cut:
     return cut
 
 
-def _all_parts(model: nn.Module) -> List[Part]:
-    """Every known part that can be cut, none inside another."""
+def known_parts(model: nn.Module) -> List[Part]:
+    """Return every known part that can be cut, none inside another."""
     methods = {name.rsplit('.', 1)[1] for name in KNOWN}
     found: List[Part] = []
     for name, module in model.named_modules():
@@ -212,7 +212,7 @@ def _children(name: str, module: nn.Module) -> List[Part]:
 
 
 def _outermost(parts: Sequence[Part]) -> List[Part]:
-    """Parts that are not inside another one, each module and method once."""
+    """Return the parts that are not inside another one, each module and method once."""
     whole = {part.name for part in parts if not part.cut.modules}
     kept: Dict[Tuple[int, str], Part] = {}
     for part in parts:

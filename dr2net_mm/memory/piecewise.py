@@ -31,11 +31,11 @@ class Evaluation:
     """
 
     def prepare(self, arguments: Dict[str, Any]) -> Optional[Tensor]:
-        """What the pieces of a group of samples share, or None."""
+        """Return what the pieces of a group of samples share, or None."""
         return None
 
     def evaluate(self, arguments: Dict[str, Any], shared: Optional[Tensor]) -> Any:
-        """Outputs of one piece, cut as the arguments are."""
+        """Return the outputs of one piece, cut as the arguments are."""
         raise NotImplementedError
 
 
@@ -74,7 +74,7 @@ class PiecewiseCall:
         self.constants: Dict[int, Any] = {}
 
     def __call__(self) -> Any:
-        """The outputs, as of one evaluation on all samples and tokens."""
+        """Return the outputs, as of one evaluation on all samples and tokens."""
         tensors = _Piecewise.apply(self, *self.arguments.tensors, *self.parameters)
         leaves = list(tensors)
         for place, value in sorted(self.constants.items()):
@@ -87,7 +87,7 @@ class PiecewiseCall:
         return len(self.rows) == len(self.columns) == 1
 
     def outputs(self, tensors: Sequence[Tensor]) -> List[Tensor]:
-        """Tensors of the outputs, those of all pieces joined."""
+        """Return the tensors of the outputs, those of all pieces joined."""
         joined: List[Tensor] = []
         for rows in self.rows:
             group = self.arguments.select(tensors, rows)
@@ -108,7 +108,7 @@ class PiecewiseCall:
     def gradients(
         self, tensors: Sequence[Tensor], needs: Sequence[bool], grads: Gradients
     ) -> Gradients:
-        """Gradients of all tensors and parameters, None where none is needed."""
+        """Return the gradients of all tensors and parameters, None where none is needed."""
         count = len(self.arguments.axes)
         totals = GradientSums(tensors, needs, self.single)
         axes = [*self.arguments.axes, *[WHOLE] * len(self.parameters)]
@@ -170,7 +170,7 @@ class PiecewiseCall:
         rows: slice,
         columns: Optional[slice],
     ) -> List[Tensor]:
-        """Pieces of the tensors, as leaves of a graph of their own."""
+        """Return pieces of the tensors, as leaves of a graph of their own."""
         chosen = self.arguments.select(tensors, rows, columns)
         return [x.detach().requires_grad_(need) for x, need in zip(chosen, needs)]
 
@@ -182,7 +182,7 @@ class PiecewiseCall:
         return part(whole, self._axes, rows, columns, self.arguments.batch)
 
     def _room(self, x: Tensor, rows: slice, columns: Optional[slice]) -> Tensor:
-        """Room for all pieces of an output."""
+        """Make room for all pieces of an output."""
         shape = list(x.shape)
         if shape:
             shape[0] = shape[0] // (rows.stop - rows.start) * self.arguments.batch

@@ -68,6 +68,8 @@ class Watcher(Hook):
 
 
 class TestActivationCheckpointHook(RunnerTestCase):
+    PIECES = [dict(module='layers', samples=['x'], size=1)]
+
     def setUp(self):
         super().setUp()
         MODELS.register_module(module=ToyLayeredModel, force=True)
@@ -133,6 +135,19 @@ class TestActivationCheckpointHook(RunnerTestCase):
         assert isinstance(runner.model, MMDistributedDataParallel)
         assert set(watcher.trained) == {2}
 
+    def test_pieces_train_to_the_weights_of_a_run_without_them(self):
+        plain, _ = self.train()
+        pieces = dict(type='ActivationCheckpointHook', pieces=self.PIECES)
+        runner, watcher = self.train(pieces, dict(type='EMAHook'))
+        assert set(watcher.validated) == {1} and set(watcher.averaged) == {(0, False)}
+        # Three samples, each by itself, forward and backward.
+        assert set(watcher.trained) == {6}
+        found, expected = runner.model.state_dict(), plain.model.state_dict()
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value)
+        assert all('forward' not in vars(m) for m in runner.model.modules())
+
     def test_an_unknown_module_is_an_error_before_training(self):
         with pytest.raises(ValueError, match="no module 'layer'; nearest: layers"):
             self.train(dict(HOOK, modules=['layer']))
@@ -149,6 +164,29 @@ class TestActivationCheckpointHook(RunnerTestCase):
 def test_wrong_modules_are_refused_when_the_hook_is_built(modules, error, message):
     with pytest.raises(error, match=message):
         HOOKS.build(dict(type='ActivationCheckpointHook', modules=modules))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (dict(pieces=[3]), TypeError, r'pieces .* must be names of modules.*got \[3\]'),
+        (dict(pieces=dict(samples=['x'])), TypeError, 'needs the name of a module'),
+        (dict(preset='all'), ValueError, "preset 'all' is unknown; accepted: auto, "),
+        (dict(preset='auto', piece_tokens=0), ValueError, 'piece_tokens .* is 0; acc'),
+        (dict(preset='auto', piece_tokens=True), ValueError, 'is True; accepted'),
+        (dict(preset='auto', piece_tokens='8k'), ValueError, "is '8k'; accepted"),
+    ],
+)
+def test_wrong_pieces_are_refused_when_the_hook_is_built(arguments, error, message):
+    with pytest.raises(error, match=message):
+        HOOKS.build(dict(type='ActivationCheckpointHook', **arguments))
+
+
+def test_the_number_of_tokens_is_for_parts_that_are_cut_along_tokens():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Conv1d(2, 2, 1))
+    by_samples = dict(module='1', samples=['input'])
+    hook = ActivationCheckpointHook(pieces=['0', by_samples], piece_tokens=100)
+    assert [part.size for part in hook.parts(model)] == [100, 'auto']
 
 
 def test_one_name_needs_no_list():

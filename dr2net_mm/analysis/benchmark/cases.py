@@ -15,11 +15,12 @@ from dr2net_mm.analysis.memory.step_memory import measure_step
 from dr2net_mm.analysis.precision import PRECISIONS
 from dr2net_mm.analysis.subjects.backbones import build_backbone
 from dr2net_mm.analysis.subjects.detectors import (
+    AS_IT_IS,
     build_detector,
     detector_loss,
     detector_variant,
-    has_encoder,
     random_samples,
+    savings_of,
 )
 from dr2net_mm.backbones.base.outputs import output_list
 
@@ -39,14 +40,14 @@ class Case(NamedTuple):
         name: How tables and plots call the variant.
         mode: Mode of the backbone: 'conventional', 'checkpoint' or 'dr2'.
         dual_residual: Options of mode 'dr2'.
-        encoder: Whether the detector's encoder is checkpointed.
+        rest: What is done about the memory of the rest of a detector.
         precision: One of :data:`~dr2net_mm.analysis.precision.PRECISIONS`.
     """
 
     name: str
     mode: str
     dual_residual: Dict[str, Any]
-    encoder: bool
+    rest: str
     precision: str
 
 
@@ -71,7 +72,7 @@ def make_cases(
     precisions: Sequence[str],
     dual_residual: Dict[str, Any],
     budgets: Sequence[Any] = (),
-    encoder: bool = False,
+    savings: Sequence[str] = (),
 ) -> List[Case]:
     """Return a case for every mode in every precision.
 
@@ -80,29 +81,29 @@ def make_cases(
         precisions: Keys of :data:`~dr2net_mm.analysis.precision.PRECISIONS`.
         dual_residual: Options for every dual-residual mode.
         budgets: Values of `memory_budget` that 'dr2 exact' is also measured with.
-        encoder: Whether to add, for 'checkpoint' and 'dr2 exact', the same with a
-            checkpointed encoder.
+        savings: What to add to 'checkpoint' and 'dr2 exact', see
+            :func:`dr2net_mm.analysis.subjects.detectors.savings_of`.
     """
-    variants = [(name, *MODES[name], False) for name in modes]
+    variants = [(name, *MODES[name], AS_IT_IS) for name in modes]
     for budget in budgets:
         options = dict(MODES['dr2 exact'][1], memory_budget=budget)
-        variants.append((f'dr2 exact {budget_label(budget)}', 'dr2', options, False))
-    if encoder:
-        variants += [
-            (f'{name} + encoder', *MODES[name], True)
-            for name in ('checkpoint', 'dr2 exact')
-            if name in modes
-        ]
+        variants.append((f'dr2 exact {budget_label(budget)}', 'dr2', options, AS_IT_IS))
+    variants += [
+        (f'{name} + {rest}', *MODES[name], rest)
+        for rest in savings
+        for name in ('checkpoint', 'dr2 exact')
+        if name in modes
+    ]
     return [
         Case(
             name,
             mode,
             {**dual_residual, **options} if mode == 'dr2' else {},
-            with_encoder,
+            rest,
             precision,
         )
         for precision in precisions
-        for name, mode, options, with_encoder in variants
+        for name, mode, options, rest in variants
     ]
 
 
@@ -136,7 +137,7 @@ class Bench:
         variant = detector_variant(
             subject.detector, case.mode, subject.backbone, **case.dual_residual
         )
-        return build_detector(variant, case.encoder)
+        return build_detector(variant, case.rest)
 
     def model(self, case: Case) -> nn.Module:
         """Return the model of a case, built once, on the device."""
@@ -208,7 +209,7 @@ class Bench:
         subject = self.subject
         if subject.detector is not None:
             detector = dict(subject.detector, backbone=subject.backbone)
-            row = Row(case.name, case.mode, case.dual_residual, case.encoder)
+            row = Row(case.name, case.mode, case.dual_residual, case.rest)
             counted = detector_memory(
                 detector,
                 row,
@@ -223,9 +224,9 @@ class Bench:
         return memory.total_bytes - memory.parameter_bytes
 
 
-def encoder_cases(subject: Subject) -> bool:
-    """Return whether there is an encoder to be checkpointed."""
-    return subject.detector is not None and has_encoder(subject.detector)
+def savings_of_subject(subject: Subject) -> Sequence[str]:
+    """Return what can be done about the memory of what is not the backbone."""
+    return () if subject.detector is None else savings_of(subject.detector)
 
 
 def interleave(

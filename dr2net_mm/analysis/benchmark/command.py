@@ -28,10 +28,10 @@ from .cases import (
     Bench,
     Case,
     Subject,
-    encoder_cases,
     hardware,
     interleave,
     make_cases,
+    savings_of_subject,
 )
 from .plot import draw_scatter, draw_sweep
 from .report import Progress, result_table, summarize
@@ -256,7 +256,7 @@ def _command(options: argparse.Namespace) -> None:
         options.precision,
         {key: value for key, value in given.items() if value is not None},
         options.budget,
-        encoder_cases(subject),
+        savings_of_subject(subject),
     )
     machine = hardware(device)
     name = options.backbone or options.config

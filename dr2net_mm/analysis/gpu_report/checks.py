@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from dr2net_mm.analysis.benchmark.cases import (
     Bench,
     Subject,
-    encoder_cases,
     make_cases,
+    savings_of_subject,
 )
 from dr2net_mm.analysis.benchmark.command import benchmark
 from dr2net_mm.analysis.memory.command import mode_backbone
@@ -100,7 +100,7 @@ def time_steps(settings: Dict[str, Any], device: str) -> Outcome:
         settings['precisions'],
         {},
         settings.get('budgets', ()),
-        encoder_cases(subject) and settings.get('encoder', True),
+        settings.get('savings', savings_of_subject(subject)),
     )
     rows = benchmark(
         subject, cases, device, settings['rounds'], settings['warm_up'],

@@ -116,7 +116,7 @@ def make_steps(tiny: bool = False) -> List[Step]:
             'video-swin-t': dict(video, modes=['conventional', 'dr2 exact']),
             'videomae-s': dict(vit, modes=['conventional', 'dr2 exact']),
             'dino-swin-t': dict(
-                dino, batch=1, modes=['dr2 exact'], budgets=[], encoder=False
+                dino, batch=1, modes=['dr2 exact'], budgets=[], savings=[]
             ),
         }
     memory = dict(

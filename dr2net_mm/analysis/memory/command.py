@@ -133,6 +133,7 @@ def memory_table(rows: Sequence[Dict[str, Any]]) -> str:
         f'peak [{name}]',
         f'total [{name}]',
         f'peak / {first["mode"]}',
+        f'work / {first["mode"]}',
     ]
     lines = [
         [
@@ -142,6 +143,7 @@ def memory_table(rows: Sequence[Dict[str, Any]]) -> str:
                 for key in ('kept_bytes', 'peak_bytes', 'total_bytes')
             ),
             f'{row["peak_bytes"] / first["peak_bytes"]:.3f}',
+            f'{row["multiply_adds"] / first["multiply_adds"]:.3f}',
         ]
         for row in rows
     ]
@@ -156,6 +158,7 @@ def _parser():
         'kept:  after the forward: what the graph keeps, and the outputs.\n'
         'peak:  most at once; parameters, their gradients and the input not counted.\n'
         'total: most at once, with parameters and gradients.\n'
+        'work:  multiply-adds of matrix products and convolutions.\n'
         'The loss is the sum of all outputs. Counted on meta tensors, storage by\n'
         'storage; what a kernel allocates inside is not seen. GB = 1e9 bytes.\n\n'
         'Example:\n'
@@ -186,8 +189,9 @@ def _parser():
     parser.add_argument(
         '--detector',
         action='store_true',
-        help='count the whole detector of CONFIG, with and without a checkpointed '
-        'encoder; the sum of the outputs of its head stands in for its loss',
+        help='count the whole detector of CONFIG, as it is, with a checkpointed '
+        'encoder, and in pieces; the sum of the outputs of its head stands in for '
+        'its loss',
     )
     parser.add_argument(
         '--deformable-attention',

@@ -27,11 +27,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from dr2net_mm.analysis.subjects.detectors import (
+    AS_IT_IS,
     build_detector,
     detector_variant,
     enough_queries,
     has_encoder,
     random_samples,
+    savings_of,
 )
 from dr2net_mm.backbones.branches.windows import window_pieces
 from dr2net_mm.errors import UserError
@@ -40,9 +42,6 @@ from .step_memory import measure_step
 
 #: Integer tensors of at most so many numbers keep their values.
 SMALL = 64
-
-#: What the encoder of a row is called.
-WITH_ENCODER = ' + encoder'
 
 
 class ValuesOnHost(TorchDispatchMode):
@@ -146,12 +145,12 @@ def detector_outputs(model: nn.Module, images: Tensor, samples: Sequence[Any]) -
 
 
 class Row(NamedTuple):
-    """One variant of a detector: its name, mode of the backbone, options, encoder."""
+    """One variant of a detector: name, mode and options of its backbone, the rest."""
 
     name: str
     mode: str
     dual_residual: Dict[str, Any]
-    encoder: bool
+    rest: str = AS_IT_IS
 
 
 def detector_rows(
@@ -159,7 +158,7 @@ def detector_rows(
     dual_residual: Dict[str, Any],
     budgets: Sequence[Tuple[str, Any]] = (),
 ) -> List[Row]:
-    """Return the compared variants: backbone modes, without and with encoder.
+    """Return the compared variants: backbone modes, and savings in the rest.
 
     Args:
         detector: arguments of the detector.
@@ -174,13 +173,12 @@ def detector_rows(
     for label, budget in budgets:
         options = dict(dual_residual, memory_budget=budget)
         modes.append((f'dr2 (budget {label})', 'dr2', options))
-    rows = [Row(*mode, False) for mode in modes]
-    if has_encoder(detector):
-        rows += [
-            Row(name + WITH_ENCODER, mode, options, True)
-            for name, mode, options in modes[1:]
-        ]
-    return rows
+    rows = [Row(*mode) for mode in modes]
+    return rows + [
+        Row(f'{name} + {rest}', mode, options, rest)
+        for rest in savings_of(detector)
+        for name, mode, options in modes[1:]
+    ]
 
 
 def detector_memory(
@@ -206,7 +204,7 @@ def detector_memory(
         `mode`, and the fields of `StepMemory`.
     """
     variant = detector_variant(detector, row.mode, **row.dual_residual)
-    model = build_detector(variant, row.encoder).to('meta')
+    model = build_detector(variant, row.rest).to('meta')
     channels = detector['backbone'].get('in_channels', 3)
     images = torch.empty(batch, channels, *image_size, device='meta')
     samples = random_samples(batch, image_size, model.bbox_head.num_classes)

@@ -12,6 +12,7 @@ from dr2net_mm.errors import UserError
 from .cuda_autocast import CudaAutocast
 from .meta_attention import FusedMetaAttention
 from .storage_meter import StorageMeter
+from .work_meter import WorkMeter
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class StepMemory:
             and appear during the backward.
         parameter_bytes: parameters and buffers.
         gradient_bytes: gradients of all parameters after the step.
+        multiply_adds: of matrix products and convolutions, recomputations included;
+            what deformable attention itself computes is not counted.
     """
 
     kept_bytes: int
@@ -37,6 +40,7 @@ class StepMemory:
     total_bytes: int
     parameter_bytes: int
     gradient_bytes: int
+    multiply_adds: int
 
 
 def _resident(model: nn.Module) -> List[Tensor]:
@@ -94,10 +98,11 @@ def measure_step(
             )
     model.zero_grad(set_to_none=True)
     meter = StorageMeter([*_resident(model), *inputs])
-    rules = CudaAutocast()
+    rules, work = CudaAutocast(), WorkMeter()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_gradients_marked(model, meter))
         stack.enter_context(meter)
+        stack.enter_context(work)
         stack.enter_context(FusedMetaAttention())
         if amp is not None:
             stack.enter_context(rules)
@@ -120,6 +125,7 @@ def measure_step(
         total_bytes=meter.peak_bytes(gradients=True) + _unique_bytes(_resident(model)),
         parameter_bytes=_unique_bytes(_resident(model)),
         gradient_bytes=_unique_bytes(gradients),
+        multiply_adds=work.multiply_adds,
     )
     model.zero_grad(set_to_none=True)
     return result

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import re
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from dr2net_mm.cli.run_tool import describe
 from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
 from dr2net_mm.memory.activation_checkpoint import checkpoint_modules
+from dr2net_mm.memory.in_pieces import run_in_pieces
+from dr2net_mm.memory.parts import known_parts
 
 from .backbones import (
     config_backbone,
@@ -20,8 +22,9 @@ from .backbones import (
     reversible_backbone,
 )
 
-#: The encoder layers of mmdet's DETR family.
-ENCODER = 'encoder.layers'
+#: What is done about the memory of what is not the backbone: nothing, its encoder
+#: layers checkpointed, or every part that is known in pieces.
+AS_IT_IS, ENCODER, PIECES = '', 'encoder', 'pieces'
 
 #: Boxes of an image of random data. COCO has 7 on average.
 BOXES = 8
@@ -71,12 +74,12 @@ def detector_variant(
     return dict(copy.deepcopy(detector), backbone=variant)
 
 
-def build_detector(detector: Dict[str, Any], encoder: bool = False) -> nn.Module:
+def build_detector(detector: Dict[str, Any], rest: str = AS_IT_IS) -> nn.Module:
     """Build a detector from its arguments, in training mode.
 
     Args:
         detector: arguments of the detector.
-        encoder: whether to checkpoint its encoder layers.
+        rest: what is done about the memory of the rest, such as :data:`PIECES`.
 
     Raises:
         UserError: if its class refuses the arguments, or it has no encoder.
@@ -89,8 +92,10 @@ def build_detector(detector: Dict[str, Any], encoder: bool = False) -> nn.Module
     register_all_modules(init_default_scope=True)
     try:
         model = MODELS.build(dict(detector))
-        if encoder:
-            checkpoint_modules(model, [ENCODER])
+        if rest == ENCODER:
+            checkpoint_modules(model, ['encoder.layers'])
+        elif rest == PIECES:
+            run_in_pieces(known_parts(model))
     except Exception as error:
         reason = describe(error)
         if reason is None:
@@ -103,6 +108,11 @@ def build_detector(detector: Dict[str, Any], encoder: bool = False) -> nn.Module
 def has_encoder(detector: Dict[str, Any]) -> bool:
     """Return whether a detector has encoder layers that can be checkpointed."""
     return 'encoder' in detector
+
+
+def savings_of(detector: Dict[str, Any]) -> Tuple[str, ...]:
+    """Return what can be done about the memory of what is not the backbone."""
+    return (ENCODER, PIECES) if has_encoder(detector) else (PIECES,)
 
 
 def random_samples(

@@ -92,7 +92,7 @@ class ActivationCheckpointHook(Hook):
             )
 
     def parts(self, model: nn.Module) -> List[Part]:
-        """The parts of a model that are to run in pieces."""
+        """Return the parts of a model that are to run in pieces."""
         named = chosen_parts(model, self.pieces)
         taken = {id(part.module) for part in named}
         if self.preset:
@@ -113,7 +113,7 @@ class ActivationCheckpointHook(Hook):
 
 
 def _names(given: Any, argument: str) -> List[Any]:
-    """Names, one or several, as a list."""
+    """Return names, one or several, as a list."""
     values = [given] if isinstance(given, (str, dict)) else given
     kinds = (str, dict) if argument == 'pieces' else str
     several = isinstance(values, (list, tuple))

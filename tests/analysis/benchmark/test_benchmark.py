@@ -76,7 +76,7 @@ def test_the_cases_are_every_mode_in_every_precision():
 
 
 def test_budgets_and_a_checkpointed_encoder_are_cases_of_their_own():
-    cases = make_cases(list(MODES), ['fp32'], {}, [0.3, 2 * 10**9], encoder=True)
+    cases = make_cases(list(MODES), ['fp32'], {}, [0.3, 2 * 10**9], ['encoder'])
     names = [c.name for c in cases[len(MODES) :]]
     assert names == [
         'dr2 exact 0.3',
@@ -86,7 +86,7 @@ def test_budgets_and_a_checkpointed_encoder_are_cases_of_their_own():
     ]
     budgeted = cases[len(MODES)].dual_residual
     assert budgeted == dict(arithmetic='exact', memory_budget=0.3)
-    assert [c.encoder for c in cases[-2:]] == [True, True]
+    assert [c.rest for c in cases[-2:]] == ['encoder', 'encoder']
 
 
 def test_ratios_are_medians_of_the_ratios_within_a_round():
@@ -202,7 +202,8 @@ def test_a_detector_is_trained_with_its_own_loss(tmp_path, monkeypatch, request)
     only = ('--modes', 'dr2 exact', '--precision', 'fp32')
     assert run('--detector', DINO, *steps, *only, '--json', str(file)) == 0
     rows = json.loads(file.read_text())['rows']
-    assert [row['mode'] for row in rows] == ['dr2 exact', 'dr2 exact + encoder']
+    names = ['dr2 exact', 'dr2 exact + encoder', 'dr2 exact + pieces']
+    assert [row['mode'] for row in rows] == names
     assert all(row['memory_bytes'] is None for row in rows)
 
 

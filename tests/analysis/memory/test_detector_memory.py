@@ -32,7 +32,7 @@ def dino(request):
 
 
 def bytes_of_a_real_step(dino, row):
-    model = build_detector(detector_variant(dino, row.mode), row.encoder)
+    model = build_detector(detector_variant(dino, row.mode), row.rest)
     model.init_weights()
     images = torch.randn(BATCH, 3, *SIZE)
     samples = random_samples(BATCH, SIZE, model.bbox_head.num_classes)
@@ -43,7 +43,12 @@ def bytes_of_a_real_step(dino, row):
 
 
 @pytest.mark.parametrize(
-    'row', [Row('a', 'conventional', {}, False), Row('b', 'dr2', {}, True)]
+    'row',
+    [
+        Row('a', 'conventional', {}),
+        Row('b', 'dr2', {}, 'encoder'),
+        Row('c', 'dr2', {}, 'pieces'),
+    ],
 )
 def test_the_count_is_what_a_step_with_the_real_loss_takes(dino, row):
     counted = detector_memory(dino, row, SIZE, BATCH, cuda_operator=False)
@@ -57,9 +62,9 @@ def test_each_measure_takes_memory_off_and_cudas_operator_keeps_less(dino):
         for row in detector_rows(dino, {})
     }
     assert rows['dr2'] <= rows['checkpoint'] < rows['conventional']
-    assert rows['dr2 + encoder'] < rows['dr2']
+    assert rows['dr2 + pieces'] < rows['dr2 + encoder'] < rows['dr2']
     assert rows['dr2 + encoder'] <= rows['checkpoint + encoder']
-    row = Row('dr2', 'dr2', {}, False)
+    row = Row('dr2', 'dr2', {})
     of_torch = detector_memory(dino, row, SIZE, BATCH, cuda_operator=False)
     assert rows['dr2'] < of_torch['peak_bytes']
 
@@ -74,9 +79,12 @@ def test_rows_are_every_mode_budget_and_what_the_encoder_adds(dino):
         'checkpoint + encoder',
         'dr2 + encoder',
         'dr2 (budget 0.3) + encoder',
+        'checkpoint + pieces',
+        'dr2 + pieces',
+        'dr2 (budget 0.3) + pieces',
     ]
     without = {key: value for key, value in dino.items() if key != 'encoder'}
-    assert len(detector_rows(without, {})) == 3
+    assert [row.rest for row in detector_rows(without, {})][3:] == ['pieces'] * 2
 
 
 def test_a_detector_without_encoder_is_counted(request):
@@ -84,13 +92,13 @@ def test_a_detector_without_encoder_is_counted(request):
         'configs/retinanet/retinanet_dr2-swin-t-p4-w7_fpn_1x_coco.py'
     )
     detector = config_detector(str(path))
-    row = Row('dr2', 'dr2', {}, False)
+    row = Row('dr2', 'dr2', {})
     assert detector_memory(detector, row, (64, 64), 1)['peak_bytes'] > 0
 
 
 def test_images_too_small_for_the_queries_are_explained(dino):
     with pytest.raises(UserError, match='images of 32x32.*use larger images'):
-        detector_memory(dino, Row('a', 'conventional', {}, False), (32, 32), 1)
+        detector_memory(dino, Row('a', 'conventional', {}), (32, 32), 1)
 
 
 def test_sizes_keep_their_values_and_mixed_operators_lose_them():
