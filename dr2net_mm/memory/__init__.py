@@ -1,1 +1,1 @@
-"""Memory of what is not a backbone: activation checkpointing of any module."""
+"""Memory of what is not a backbone: checkpointed modules, and calls in pieces."""

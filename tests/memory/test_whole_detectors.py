@@ -88,3 +88,16 @@ def test_gradients_of_the_loss_are_those_of_the_detector_as_it_is(model):
     torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=0)
     assert relative_error(found, expected) < 1e-4
     assert float(expected['encoder.layers.0.ffn.layers.0.0.weight'].norm()) > 0
+
+
+def test_mixed_precision_rounds_no_more_in_pieces_than_without(dino):
+    torch.manual_seed(0)
+    model = build_detector(detector_variant(dino, 'dr2'))
+    model.init_weights()
+    _, exact = loss_and_gradients(model)
+    expected_loss, expected = loss_and_gradients(model, amp=True)
+    run_in_pieces([part._replace(size=17) for part in preset_parts(model)])
+    loss, found = loss_and_gradients(model, amp=True)
+    torch.testing.assert_close(loss, expected_loss, rtol=1e-3, atol=0)
+    rounding = relative_error(expected, exact)
+    assert relative_error(found, expected) < 0.2 * rounding
