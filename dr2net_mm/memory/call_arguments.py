@@ -128,7 +128,7 @@ class CallArguments:
     def select(
         self, tensors: Sequence[Tensor], rows: slice, columns: Optional[slice] = None
     ) -> List[Tensor]:
-        """Return views of some samples, and of some of their tokens, of tensors like ours."""
+        """Return views of some samples, and tokens, of tensors like ours."""
         return [
             part(tensor, axes, rows, columns, self.batch)
             for tensor, axes in zip(tensors, self.axes)

@@ -40,7 +40,7 @@ _COMPOSITES = ('mmcv.FFN', 'mmdet.MLP', 'mmcv.LayerScale', 'timm.Mlp')
 
 
 def forward_name(module: nn.Module, method: str = 'forward') -> str:
-    """Return package, class and method whose code runs, such as ``mmdet.FPN.forward``."""
+    """Return package, class and method that run, such as ``mmdet.FPN.forward``."""
     function = getattr(type(module), method)
     return f'{function.__module__.split(".")[0]}.{function.__qualname__}'
 

@@ -49,7 +49,7 @@ class _EncoderLayer(Evaluation):
         self._layer = layer
 
     def prepare(self, arguments: Dict[str, Any]) -> Tensor:
-        """Return the projected values [B, N, heads, D], zero where the image is padded."""
+        """Return the projected values [B, N, heads, D], zero in the padding."""
         attention = self._layer.self_attn
         value = attention.value_proj(arguments['query'])
         padding = arguments.get('key_padding_mask')

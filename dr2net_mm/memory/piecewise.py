@@ -108,7 +108,7 @@ class PiecewiseCall:
     def gradients(
         self, tensors: Sequence[Tensor], needs: Sequence[bool], grads: Gradients
     ) -> Gradients:
-        """Return the gradients of all tensors and parameters, None where none is needed."""
+        """Return the gradients of all tensors and parameters that need one."""
         count = len(self.arguments.axes)
         totals = GradientSums(tensors, needs, self.single)
         axes = [*self.arguments.axes, *[WHOLE] * len(self.parameters)]

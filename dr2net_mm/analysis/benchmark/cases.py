@@ -141,7 +141,7 @@ class Bench:
 
     def model(self, case: Case) -> nn.Module:
         """Return the model of a case, built once, on the device."""
-        key = (case.name, case.mode, str(case.dual_residual), case.encoder)
+        key = (case.name, case.mode, str(case.dual_residual), case.rest)
         if key not in self.models:
             torch.manual_seed(0)
             model = self._build(case)
