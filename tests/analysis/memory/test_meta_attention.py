@@ -7,8 +7,6 @@ from torch import nn
 
 from dr2net_mm.analysis.memory.meta_attention import FusedMetaAttention
 from dr2net_mm.analysis.memory.step_memory import measure_step
-from dr2net_mm.backbones import Dr2TimmBackbone
-from dr2net_mm.backbones.timm.conventional import ConventionalTimmBackbone
 
 HEADS, TOKENS, WIDTH = 2, 512, 8
 
@@ -42,17 +40,3 @@ def test_real_tensors_go_their_own_way(biased: bool) -> None:
     with FusedMetaAttention():
         found = model(x)
     assert torch.equal(found, model(x))
-
-
-def test_vit_b_at_1024_takes_less_than_two_fifths_of_checkpointing() -> None:
-    peaks = {}
-    arguments = dict(model_name='vit_base_patch16_224', img_size=1024)
-    for kind, cls, more in (
-        ('checkpointed', ConventionalTimmBackbone, dict(with_cp=True)),
-        ('dual', Dr2TimmBackbone, {}),
-    ):
-        with torch.device('meta'):
-            model = cls(**arguments, **more)
-        images = torch.empty(2, 3, 1024, 1024, device='meta')
-        peaks[kind] = measure_step(model.to('meta').train(), images).peak_bytes
-    assert peaks['dual'] < 0.4 * peaks['checkpointed']
