@@ -10,7 +10,7 @@ from dr2net_mm.analysis.memory.step_memory import measure_step
 from dr2net_mm.backbones import Dr2TimmBackbone
 from dr2net_mm.backbones.timm.conventional import ConventionalTimmBackbone
 
-#: A part of the blocks, where that can be said: more of them make the difference larger.
+#: A part of the blocks, where that can be said: more make the difference larger.
 SHALLOW = dict(depth=4)
 NO_DEEP_STAGE = dict(depths=(2, 2, 2, 2))
 
