@@ -8,6 +8,7 @@ upstream report in its docstring.
 
 from typing import Dict
 
+from .decord_after_fork import let_decord_outlive_fork
 from .importlib_metadata import provide_importlib_metadata
 from .mmaction_beside_fork import let_mmaction_accept_fork
 from .mmaction_beside_transformers import leave_out_vindlu
@@ -30,6 +31,7 @@ __all__ = [
     'define_missing_torchvision_operators',
     'installed_version',
     'leave_out_vindlu',
+    'let_decord_outlive_fork',
     'let_mmaction_accept_fork',
     'provide_importlib_metadata',
     'provide_missing_drn',
@@ -45,6 +47,7 @@ def apply() -> Dict[str, bool]:
         provide_importlib_metadata,
         provide_missing_drn,
         let_mmaction_accept_fork,
+        let_decord_outlive_fork,
         leave_out_vindlu,
         provide_removed_numpy_names,
         define_missing_torchvision_operators,

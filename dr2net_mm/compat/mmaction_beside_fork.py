@@ -1,42 +1,28 @@
 """MMAction2 1.2.0 beside OneDL's MMCV 2.3, which it refuses by its number."""
 
 import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Optional
+from typing import Iterator
 
 from ..optional_imports import module_folder
+from .import_hooks import hook_import
 from .versions import installed_version
 
 # The newest MMCV that MMAction2 1.2.0 accepts.
 ACCEPTED = '2.1.0'
 
 
-class MmactionFinder(MetaPathFinder):
-    """Import ``mmaction`` while MMCV states a version that it accepts."""
+@contextmanager
+def _accepted_version_of_mmcv(_: ModuleType) -> Iterator[None]:
+    import mmcv
 
-    def find_spec(
-        self, name: str, path: Any = None, target: Optional[ModuleType] = None
-    ) -> Optional[ModuleSpec]:
-        """Return the spec of ``mmaction`` with a wrapped loader; None otherwise."""
-        spec = PathFinder.find_spec(name, path) if name == 'mmaction' else None
-        if spec is None or spec.loader is None:
-            return None
-        run = spec.loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            import mmcv
-
-            stated = mmcv.__version__
-            mmcv.__version__ = ACCEPTED
-            try:
-                run(module)
-            finally:
-                mmcv.__version__ = stated
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+    stated = mmcv.__version__
+    mmcv.__version__ = ACCEPTED
+    try:
+        yield
+    finally:
+        mmcv.__version__ = stated
 
 
 def let_mmaction_accept_fork() -> bool:
@@ -51,6 +37,5 @@ def let_mmaction_accept_fork() -> bool:
     mmaction = installed_version('mmaction', 'mmaction2') or ''
     if not mmcv.startswith('2.3.') or not mmaction.startswith(('1.1.', '1.2.')):
         return False
-    if not any(isinstance(finder, MmactionFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, MmactionFinder())
+    hook_import('mmaction', _accepted_version_of_mmcv)
     return True

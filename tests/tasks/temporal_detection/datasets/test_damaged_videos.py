@@ -1,5 +1,10 @@
 """Video files that cannot be read."""
 
+import os
+import signal
+import time
+
+import decord
 import pytest
 from mmengine.runner import Runner
 
@@ -97,3 +102,18 @@ def test_a_dataloader_with_workers_gives_batches_and_names_a_damaged_video(
     damage(path, 'cut')
     with pytest.raises(DataFileError, match='v_two.mp4'):
         next(iter(Runner.build_dataloader(config)))
+
+
+def test_a_worker_may_drop_a_reader_that_its_parent_opened(videos):
+    reader = decord.VideoReader(str(videos.add('one', (0, 1, RUN))), num_threads=1)
+    process = os.fork()
+    if process == 0:
+        del reader
+        os._exit(7)
+    end = time.monotonic() + 60
+    while (ended := os.waitpid(process, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > end:
+            os.kill(process, signal.SIGKILL)
+        time.sleep(0.01)
+    assert os.waitstatus_to_exitcode(ended[1]) == 7
+    assert len(reader) > 0
