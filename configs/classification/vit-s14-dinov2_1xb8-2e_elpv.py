@@ -40,7 +40,9 @@ test_pipeline = [
     dict(type='PackClassificationInputs'),
 ]
 dataset = dict(
-    type='ClassificationDataset', data_root=data_root, data_prefix=dict(img_path='images/')
+    type='ClassificationDataset',
+    data_root=data_root,
+    data_prefix=dict(img_path='images/'),
 )
 train_dataloader = dict(
     batch_size=8,

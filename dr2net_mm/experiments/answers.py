@@ -2,6 +2,7 @@
 
 from typing import List, Optional
 
+from .rows import ROWS
 from .statistics import Difference
 from .summary import REFERENCE, Summary
 
@@ -35,17 +36,11 @@ def difference_text(difference: Optional[Difference]) -> str:
 def _compared(summary: Summary, row: str, other: str = REFERENCE) -> str:
     """``fixed (0.9, 0.1) against conventional -0.004 ± 0.010 (no difference …)``."""
     difference = summary.difference(row, other)
-    names = f'{_title(summary, row)} against {_title(summary, other)}'
+    names = f'{ROWS[row].title} against {ROWS[other].title}'
     if difference is None:
         return f'{names}: not run yet'
-    seeds = f'{difference.count} seed{"s" * (difference.count > 1)}'
+    seeds = f'{difference.pairs} seed{"s" * (difference.pairs > 1)}'
     return f'{names} {difference_text(difference)} ({seeds}: {difference.verdict})'
-
-
-def _title(summary: Summary, row: str) -> str:
-    from .rows import ROWS
-
-    return ROWS[row].title
 
 
 def _sentences(parts: List[str]) -> str:

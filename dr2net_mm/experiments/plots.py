@@ -64,15 +64,16 @@ def _bars(summary: Summary) -> Figure:
             capsize=3,
             height=0.7,
         )
-        axes.plot(list(one.values.values()), [place] * found.count, 'k.', markersize=3)
+        axes.plot(list(one.values.values()), [place] * found.seeds, 'k.', markersize=3)
     axes.set_yticks(range(len(rows)), [one.row.title for one in rows])
     axes.invert_yaxis()
     lowest = min(min(one.values.values()) for one in rows)
     highest = max(max(one.values.values()) for one in rows)
     margin = 0.1 * (highest - lowest) or 0.05
     axes.set_xlim(lowest - margin, highest + margin)
-    if REFERENCE in summary.rows and summary.rows[REFERENCE].sample is not None:
-        axes.axvline(summary.rows[REFERENCE].sample.mean, color='#555555', ls=':')
+    reference = summary.rows[REFERENCE].sample if REFERENCE in summary.rows else None
+    if reference is not None:
+        axes.axvline(reference.mean, color='#555555', ls=':')
     axes.set_xlabel(
         f'{summary.task.metric_name}, test (bars: mean and standard deviation of the '
         'seeds; dots: seeds)'

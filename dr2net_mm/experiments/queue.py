@@ -1,15 +1,18 @@
 """A queue of runs through ``tools/train.py`` that goes on where it was killed."""
 
+import contextlib
 import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from dr2net_mm.errors import UserError
+from dr2net_mm.launch.work_dir_lock import owned
 
 from .progress import QueueProgress
 from .record import (
@@ -96,8 +99,9 @@ class Queue:
         )
         iterations = config.train_cfg.max_epochs * self.iters_per_epoch
         self.progress.begin(len(missing), iterations)
-        for run in missing:
-            self._train(run)
+        with _termination_raised():
+            for run in missing:
+                self._train(run)
 
     def _record_file(self, run: Run) -> Path:
         return record_file(self.records, self.task.name, run.row, run.seed)
@@ -106,6 +110,9 @@ class Queue:
         row = row_named(run.row)
         config = run_config(self.task, row, run.seed, self.iters_per_epoch)
         folder = self.work_dir / self.task.name / f'{run.row}-seed{run.seed}'
+        # Refuses where a killed queue has left its training behind.
+        with owned(str(folder)):
+            pass
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         # Not in the folder itself, where the Runner writes its own copy.
@@ -165,11 +172,25 @@ class Queue:
                     except subprocess.TimeoutExpired:
                         self.progress.show(len(_scalars(folder)))
             finally:
-                # Also where the queue itself is interrupted.
+                # Also where the queue itself is interrupted or terminated.
                 if process.poll() is None:
                     process.terminate()
                     process.wait()
         return code, _children_seconds() - before, output.read_text(errors='replace')
+
+
+@contextlib.contextmanager
+def _termination_raised() -> Iterator[None]:
+    """Raise SystemExit at SIGTERM, so that the training ends with the queue."""
+
+    def leave(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _children_seconds() -> float:

@@ -1,43 +1,18 @@
 """``docs/evidence.md`` from the records of all runs, and from nothing else."""
 
+import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict
 
+from dr2net_mm.errors import DataFileError
+
+from . import page_text
 from .answers import answers
 from .plots import draw_plots
 from .record import read_records
 from .summary import Summary
-from .tables import task_tables
-from .tasks import TASKS, Task
-
-_INTRODUCTION = """\
-# Evidence: a pretrained network finetuned row by row
-"""
-
-_READING = """\
-## How to read this page
-
-`tools/experiments/report.py` writes it from the files in `evidence/`, one a run, which
-`tools/experiments/run.py` writes; a test makes it again from them. Every row is trained by
-`tools/train.py` with the same recipe; only the backbone and the path of (α, β) differ. A number
-is the mean ± standard deviation of the seeds. A difference is that of runs with the same seed, with
-its 95 % confidence interval (Student's t over the seeds); with three seeds that interval is wide.
-*Gradient error* is the relative error of the reversible gradients against stored activations on four
-images, in the first and the last iteration, the largest of the seeds (`ReversibilityHook`). *Peak*
-is that of the activations of one training step of the backbone, counted on meta tensors. *Time* is
-processor time relative to conventional training, start-up and evaluation in it. A dynamic row
-moves (α, β) over 80 % of the run.
-"""
-
-_REPEAT = """\
-## Do it yourself
-
-```bash
-{preparation}
-python tools/experiments/run.py {task}    # leaves out the runs that are committed
-python tools/experiments/report.py
-```
-"""
+from .tables import markdown_table, task_tables
+from .tasks import TASKS
 
 
 def evidence_page(records: Path, plots: Path, link: str) -> str:
@@ -56,13 +31,13 @@ def evidence_page(records: Path, plots: Path, link: str) -> str:
     }
     measured = {name: one for name, one in summaries.items() if one}
     if not measured:
-        return f'{_INTRODUCTION}\nNothing has been run yet.\n\n{_READING}'
+        return f'{page_text.TITLE}\nNothing has been run yet.\n\n{page_text.READING}'
     first, *others = measured.values()
-    parts = [_INTRODUCTION, '\n'.join(answers(first)), '', _READING]
+    parts = [page_text.TITLE, '\n'.join(answers(first)), '', page_text.READING]
     for summary in [first, *others]:
         parts.append(_task_section(summary, plots, link, summary is not first))
     parts.append(_proximity(records))
-    return '\n'.join(part for part in parts if part is not None).rstrip() + '\n'
+    return '\n'.join(parts).rstrip() + '\n'
 
 
 def _task_section(summary: Summary, plots: Path, link: str, own_answers: bool) -> str:
@@ -72,7 +47,7 @@ def _task_section(summary: Summary, plots: Path, link: str, own_answers: bool) -
     if own_answers:
         lines += [*answers(summary), '']
     lines += [
-        f'{runs} runs, {summary.cpu_hours:.1f} hours of processor time '
+        f'{runs} run{"s" * (runs > 1)}, {summary.cpu_hours:.2f} hours of processor time '
         f'({"; ".join(summary.machines)}).',
         '',
         f'![{task.metric_name} of each row]({link}/{drawn["bars"].name})',
@@ -83,7 +58,9 @@ def _task_section(summary: Summary, plots: Path, link: str, own_answers: bool) -
         '',
         f'![{task.metric_name} against memory]({link}/{drawn["memory"].name})',
         '',
-        _REPEAT.format(task=task.name, preparation='\n'.join(task.preparation)),
+        page_text.REPEAT.format(
+            task=task.name, preparation='\n'.join(task.preparation)
+        ),
     ]
     return '\n'.join(lines)
 
@@ -100,4 +77,37 @@ def _recipe(summary: Summary) -> str:
         f'{config["batch_size"]}, {config["train_cfg"]["max_epochs"]} epochs '
         f'({record["iterations"]} iterations), {optimizer["type"]} with learning rate '
         f'{optimizer["lr"]:g}, weight decay {optimizer["weight_decay"]:g}.'
+    )
+
+
+def _proximity(records: Path) -> str:
+    """The table of ``tools/analysis/proximity.py``, if its file is there.
+
+    Raises:
+        DataFileError: If the file is damaged.
+    """
+    path = records / 'proximity.json'
+    if not path.is_file():
+        return ''
+    try:
+        found = json.loads(path.read_text())
+        lines = [
+            [
+                f'({row["alpha"]:g}, {row["beta"]:g})',
+                f'{row["gain"]:.3f}',
+                f'{row["cosine"]:.4f}',
+            ]
+            for row in found['rows']
+        ]
+        images = found['rows'][0]['images']
+        subject = f'{found["backbone"]} with the weights `{found["checkpoint"]}`'
+        size = '×'.join(map(str, found['size']))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DataFileError(
+            f'{path} is not what tools/analysis/proximity.py --json writes '
+            f'({error!r}): make it again'
+        ) from None
+    table = markdown_table(['(α, β)', 'gain', 'cosine'], lines)
+    return page_text.PROXIMITY.format(
+        subject=subject, images=images, size=size, table=table
     )

@@ -1,6 +1,7 @@
 """The command ``tools/experiments/run.py``."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Optional, Sequence
 
@@ -84,7 +85,10 @@ def work(options: argparse.Namespace) -> None:
     task = task_named(options.task)
     for row in options.rows:
         row_named(row)
-    queue = Queue(task, options.records, options.work_dir, options.threads)
+    records, work_dir = options.records.resolve(), options.work_dir.resolve()
+    # Paths in configs are those below the repository, as tools/train.py takes them.
+    os.chdir(REPOSITORY)
+    queue = Queue(task, records, work_dir, options.threads)
     runs = queue_order(options.rows, options.seeds)
     missing = set(queue.missing(runs))
     if options.list:

@@ -27,12 +27,12 @@ class Sample(NamedTuple):
     Attributes:
         mean: Their mean.
         deviation: ``sqrt(Σ (x - mean)² / (n - 1))``; None of one seed.
-        count: How many.
+        seeds: How many.
     """
 
     mean: float
     deviation: Optional[float]
-    count: int
+    seeds: int
 
 
 class Difference(NamedTuple):
@@ -42,17 +42,17 @@ class Difference(NamedTuple):
         mean: Mean of ``first - second``.
         half_width: ``t · s / sqrt(n)`` with Student's t of n - 1 degrees of freedom and
             the standard deviation s of the differences; None of one pair.
-        count: Number n of pairs.
+        pairs: Number n of pairs.
     """
 
     mean: float
     half_width: Optional[float]
-    count: int
+    pairs: int
 
     @property
     def verdict(self) -> str:
         """What the interval says, or that there are too few seeds to say it."""
-        if self.count < ENOUGH_SEEDS or self.half_width is None:
+        if self.pairs < ENOUGH_SEEDS or self.half_width is None:
             return 'too few seeds to tell'
         if self.mean - self.half_width > 0:
             return 'better'
@@ -85,8 +85,8 @@ def paired_difference(
     found = sample([first[seed] - second[seed] for seed in seeds])
     if found.deviation is None:
         return Difference(found.mean, None, 1)
-    width = t_quantile(found.count - 1) * found.deviation / math.sqrt(found.count)
-    return Difference(found.mean, width, found.count)
+    width = t_quantile(found.seeds - 1) * found.deviation / math.sqrt(found.seeds)
+    return Difference(found.mean, width, found.seeds)
 
 
 def t_quantile(degrees: int) -> float:

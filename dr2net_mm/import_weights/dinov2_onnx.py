@@ -1,5 +1,6 @@
 """DINOv2 in an ONNX file, as Hugging Face's class exports it, to timm's names."""
 
+import re
 from pathlib import Path
 from typing import Dict, List, Tuple
 
@@ -11,8 +12,10 @@ from dr2net_mm.errors import UserError
 from .conversion import Conversion, Weights, check_layout, drop, require
 
 _PREFIX = 'backbone.'
+#: Constants of the embeddings, which have no names in the file.
 _CLASS_POSITION = 'embeddings.class_position'
 _PATCH_POSITIONS = 'embeddings.patch_positions'
+_POSITIONS = 'embeddings.position_embeddings'
 
 #: Parts of a name at Hugging Face, in the order in which they are replaced.
 _RENAMED = (
@@ -35,7 +38,7 @@ def read_onnx_weights(path: Path) -> Weights:
     Torch's exporter keeps the names of parameters, but stores the matrix of a linear
     layer transposed, [in, out], under a number. The node that multiplies with it is
     named after its module, so that the matrix becomes ``<module>.weight``, [out, in].
-    The position embeddings, which exporters fold into constants, become
+    The position embeddings, which exporters may cut into two constants, become
     ``embeddings.class_position`` [1, 1, C] and ``embeddings.patch_positions``
     [1, N, C].
 
@@ -100,22 +103,21 @@ def dinov2_onnx_to_timm(weights: Weights) -> Conversion:
     weights = {name[len(_PREFIX) :]: value for name, value in weights.items()}
     renamed: Weights = {}
     for name, value in weights.items():
-        if name in (_CLASS_POSITION, _PATCH_POSITIONS):
+        if name in (_CLASS_POSITION, _PATCH_POSITIONS, _POSITIONS):
             continue
         if any(part in name for part in _QUERY_KEY_VALUE):
             continue
         for old, new in _RENAMED:
             name = name.replace(old, new)
         renamed[name] = value
+    whole = [_POSITIONS] if _POSITIONS in weights else None
+    positions = whole or [_CLASS_POSITION, _PATCH_POSITIONS]
     renamed['pos_embed'] = torch.cat(
-        [require(weights, name, 3) for name in (_CLASS_POSITION, _PATCH_POSITIONS)],
-        dim=1,
+        [require(weights, name, 3) for name in positions], dim=1
     )
     require(renamed, 'patch_embed.proj.weight', 4)
-    depth = 1 + max(
-        (int(name.split('.')[1]) for name in renamed if name.startswith('blocks.')),
-        default=-1,
-    )
+    numbers = [re.match(r'blocks\.(\d+)\.', name) for name in renamed]
+    depth = 1 + max((int(found.group(1)) for found in numbers if found), default=-1)
     for index in range(depth):
         for kind, dimensions in (('weight', 2), ('bias', 1)):
             parts = [

@@ -75,11 +75,12 @@ def test_ordered_schedule_bends_each_half_by_the_policy():
 def test_every_schedule_is_exact_at_its_ends_and_never_turns_back(
     order, policy, interval
 ):
+    start = (0.9, 0.1) if order == 'unit_gain' else (1.0, 0.1)
     schedule = CoefficientSchedule(
-        end_step=97, interval=interval, order=order, policy=policy
+        start, end_step=97, interval=interval, order=order, policy=policy
     )
     values = [schedule.coefficients(step) for step in range(200)]
-    assert values[0] == (1.0, 0.1)
+    assert values[0] == start
     assert values[97:] == [(0.3, 0.7)] * 103
     for (alpha, beta), (next_alpha, next_beta) in zip(values, values[1:]):
         assert 0.3 <= next_alpha <= alpha <= 1.0
@@ -152,3 +153,33 @@ def test_wrong_argument_is_named_with_its_range_and_remedy(arguments, error, wor
 def test_negative_step_is_refused():
     with pytest.raises(ValueError, match='step is -1'):
         CoefficientSchedule(end_step=10).coefficients(-1)
+
+
+def test_unit_gain_keeps_alpha_at_one_minus_beta_all_along():
+    for policy in POLICIES:
+        schedule = CoefficientSchedule(
+            (0.9, 0.1), (0.3, 0.7), end_step=7, order='unit_gain', policy=policy
+        )
+        pairs = [schedule.coefficients(step) for step in range(9)]
+        assert all(alpha == 1 - beta for alpha, beta in pairs[1:7])
+        assert (pairs[0], pairs[7]) == ((0.9, 0.1), (0.3, 0.7))
+        assert [beta for _, beta in pairs] == sorted(beta for _, beta in pairs)
+
+
+def test_unit_gain_goes_to_the_pretrained_network_where_falling_beta_is_meant():
+    schedule = CoefficientSchedule(
+        (0.9, 0.1), (1, 0), end_step=4, order='unit_gain', monotone=False
+    )
+    assert schedule.coefficients(2) == near(0.95, 0.05)
+    assert schedule.coefficients(4) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    'start, end, named',
+    [((1.0, 0.1), (0.3, 0.7), 'start'), ((0.9, 0.1), (0.4, 0.7), 'end')],
+)
+def test_unit_gain_refuses_an_end_beside_its_line_and_names_the_nearest(
+    start, end, named
+):
+    with pytest.raises(ValueError, match=rf'{named} is .*; give {named}=\(0\.'):
+        CoefficientSchedule(start, end, end_step=4, order='unit_gain')

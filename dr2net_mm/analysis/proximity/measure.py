@@ -3,10 +3,9 @@
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from dr2net_mm.backbones import DualResidualBackbone
 from dr2net_mm.backbones.base.outputs import output_list
 
 Pair = Tuple[float, float]
@@ -43,7 +42,7 @@ def gain(alpha: float, beta: float) -> float:
 
 
 def proximity(
-    backbone: DualResidualBackbone,
+    backbone: nn.Module,
     batches: Sequence[Tensor],
     pairs: Sequence[Pair] = PAIRS,
 ) -> Iterator[Dict[str, Any]]:
@@ -54,7 +53,7 @@ def proximity(
     the images. The backbone is left at (1, 0).
 
     Args:
-        backbone: With its weights, in evaluation mode.
+        backbone: A dual-residual one with its weights, in evaluation mode.
         batches: Inputs [B, 3, ...].
         pairs: The points (alpha, beta).
 
@@ -76,9 +75,7 @@ def proximity(
     backbone.set_coefficients(*PRETRAINED)
 
 
-def _features(
-    backbone: DualResidualBackbone, batches: Sequence[Tensor], pair: Pair
-) -> Tensor:
+def _features(backbone: nn.Module, batches: Sequence[Tensor], pair: Pair) -> Tensor:
     """Means [N, C] of the last feature maps, in float64."""
     backbone.set_coefficients(*pair)
     found: List[Tensor] = []

@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List, Optional, Sequence, Union
 
+import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
@@ -77,8 +78,9 @@ class FeatureClassifier(BaseModel):
         Args:
             inputs: Normalized images [B, 3, H, W].
             data_samples: One an image, with ``gt_label`` where the mode is 'loss'.
-            mode: 'tensor' for logits [B, num_classes]; 'loss' for a dictionary; 'predict'
-                for data samples with ``pred_score`` [num_classes] and ``pred_label``.
+            mode: 'tensor' for logits [B, num_classes]; 'loss' for a dictionary;
+                'predict' for data samples with ``pred_score`` [num_classes] and
+                ``pred_label``.
         """
         logits = self.head(self.dropout(self.extract_feat(inputs)))
         if mode == 'tensor':
@@ -92,8 +94,8 @@ class FeatureClassifier(BaseModel):
     def _losses(
         self, logits: Tensor, data_samples: Sequence[BaseDataElement]
     ) -> Dict[str, Tensor]:
-        labels = logits.new_tensor(
-            [int(sample.gt_label) for sample in data_samples], dtype=int
+        labels = torch.tensor(
+            [int(sample.gt_label) for sample in data_samples], device=logits.device
         )
         wrong = (labels < 0) | (labels >= self.num_classes)
         if wrong.any():

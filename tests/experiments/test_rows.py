@@ -1,0 +1,75 @@
+import pytest
+from mmengine.registry import HOOKS
+
+from dr2net_mm.errors import UserError
+from dr2net_mm.experiments.queue import queue_order
+from dr2net_mm.experiments.rows import FIRST, ROWS, by_importance, row_named
+from dr2net_mm.experiments.run_config import counted_memory, run_config
+from dr2net_mm.experiments.tasks import TASKS, task_named
+
+CLASSIFICATION = TASKS['classification']
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_every_row_s_hook_accepts_its_path(name):
+    hook = ROWS[name].hook(end_iter=100)
+    if ROWS[name].network != 'dual_residual':
+        assert hook is None
+        return
+    schedule = HOOKS.build(hook).schedule_of_run(max_iters=125)
+    assert schedule.coefficients(0) == ROWS[name].start
+    assert schedule.coefficients(124) == (ROWS[name].end or ROWS[name].start)
+
+
+def test_a_queue_takes_all_rows_of_a_seed_before_the_next_the_important_ones_first():
+    runs = queue_order(['logarithmic', 'frozen', 'conventional'], [0, 1])
+    assert [tuple(run) for run in runs] == [
+        ('conventional', 0),
+        ('frozen', 0),
+        ('logarithmic', 0),
+        ('conventional', 1),
+        ('frozen', 1),
+        ('logarithmic', 1),
+    ]
+    assert by_importance(list(ROWS))[: len(FIRST)] == list(FIRST)
+
+
+def test_unknown_names_are_answered_with_the_known_ones():
+    with pytest.raises(UserError, match=r"row 'vanila' is unknown; accepted: frozen"):
+        row_named('vanila')
+    with pytest.raises(UserError, match=r"task 'nlp' is unknown; accepted: class"):
+        task_named('nlp')
+
+
+def test_a_row_changes_the_backbone_and_the_hooks_and_nothing_of_the_recipe():
+    plain = run_config(CLASSIFICATION, ROWS['conventional'], 3, 10)
+    ours = run_config(CLASSIFICATION, ROWS['line_to_0.7'], 3, 10)
+    changed = {key for key in {*plain, *ours} if plain.get(key) != ours.get(key)}
+    assert changed == {'model', 'custom_hooks'}
+    assert ours.model.head == plain.model.head if 'head' in plain.model else True
+    kept = {k: v for k, v in ours.model.items() if k != 'backbone'}
+    assert kept == {k: v for k, v in plain.model.items() if k != 'backbone'}
+    assert ours.randomness.seed == 3
+    assert ours.val_dataloader.dataset.ann_file == 'test.json'
+    assert ours.custom_hooks[0].end_iter == 16
+    assert ours.custom_hooks[1].interval == 19
+
+
+def test_scratch_leaves_out_the_weights_and_frozen_trains_no_block():
+    scratch = run_config(CLASSIFICATION, ROWS['scratch'], 0, 10).model.backbone
+    assert scratch.pretrained is None
+    assert scratch.dual_residual.to_dict() == dict(
+        alpha=0.0, beta=1.0, arithmetic='float'
+    )
+    frozen = run_config(CLASSIFICATION, ROWS['frozen'], 0, 10).model.backbone
+    assert frozen.frozen_stages == 12
+    assert frozen.type == 'ConventionalTimmBackbone'
+
+
+def test_reversible_rows_are_counted_far_below_the_conventional_one():
+    def peak(name):
+        row = ROWS[name]
+        return counted_memory(row, run_config(CLASSIFICATION, row, 0, 10))['peak_bytes']
+
+    conventional, near = peak('conventional'), peak('line_0.01')
+    assert peak('frozen') < peak('dynamic') < near < conventional / 5
