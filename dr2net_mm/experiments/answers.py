@@ -8,7 +8,7 @@ from .summary import REFERENCE, Summary
 
 
 def answers(summary: Summary) -> List[str]:
-    """A line for each of the four questions.
+    """Return a line for each of the four questions.
 
     Verdicts come from 95 % confidence intervals of differences between runs with the
     same seed; rows with fewer than three seeds get none.
@@ -25,7 +25,7 @@ def answers(summary: Summary) -> List[str]:
 
 
 def difference_text(difference: Optional[Difference]) -> str:
-    """A difference with its interval, for instance ``-0.021 ± 0.010``."""
+    """Write a difference with its interval, for instance ``-0.021 ± 0.010``."""
     if difference is None:
         return '–'
     if difference.half_width is None:
@@ -34,7 +34,7 @@ def difference_text(difference: Optional[Difference]) -> str:
 
 
 def _compared(summary: Summary, row: str, other: str = REFERENCE) -> str:
-    """``fixed (0.9, 0.1) against conventional -0.004 ± 0.010 (no difference …)``."""
+    """Write ``A against B -0.004 ± 0.010 (3 seeds: no difference …)``."""
     difference = summary.difference(row, other)
     names = f'{ROWS[row].title} against {ROWS[other].title}'
     if difference is None:
@@ -98,7 +98,7 @@ def _ordering(summary: Summary) -> str:
 
 
 def error_text(error: Optional[float]) -> str:
-    """An error in two digits."""
+    """Write an error in two digits."""
     if error is None:
         return '–'
     return '0' if error == 0 else f'{error:.1e}'

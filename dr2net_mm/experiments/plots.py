@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from .rows import ROWS
 from .summary import REFERENCE, RowSummary, Summary
 
-_COLOURS = {
+_COLORS = {
     'conventional': '#555555',
     'frozen': '#aaaaaa',
     'exact': '#1f77b4',
@@ -39,9 +39,9 @@ def draw_plots(summary: Summary, folder: Path) -> Dict[str, Path]:
     return drawn
 
 
-def _colour(one: RowSummary) -> str:
+def _color(one: RowSummary) -> str:
     row = one.row
-    return _COLOURS[row.arithmetic if row.network == 'dual_residual' else row.network]
+    return _COLORS[row.arithmetic if row.network == 'dual_residual' else row.network]
 
 
 def _measured(summary: Summary) -> List[RowSummary]:
@@ -60,7 +60,7 @@ def _bars(summary: Summary) -> Figure:
             place,
             found.mean,
             xerr=found.deviation or 0.0,
-            color=_colour(one),
+            color=_color(one),
             capsize=3,
             height=0.7,
         )
@@ -109,10 +109,10 @@ def _memory(summary: Summary) -> Figure:
             continue
         place = one.peak_bytes / 1e6
         axes.errorbar(
-            place, found.mean, found.deviation or 0.0, fmt='o', color=_colour(one)
+            place, found.mean, found.deviation or 0.0, fmt='o', color=_color(one)
         )
-    for kind, colour in _COLOURS.items():
-        axes.plot([], [], 'o', color=colour, label=kind)
+    for kind, shade in _COLORS.items():
+        axes.plot([], [], 'o', color=shade, label=kind)
     axes.set_xscale('log')
     axes.set(
         xlabel='peak of the activations of a training step, MB (counted)',

@@ -34,7 +34,7 @@ class QueueProgress:
         self._began = self.clock()
 
     def start(self, name: str) -> None:
-        """A run starts."""
+        """Note that a run starts."""
         self._name = name
         self.show(0)
 
@@ -45,7 +45,7 @@ class QueueProgress:
             self.file.flush()
 
     def finish(self, result: str) -> None:
-        """A run is over."""
+        """Note that a run is over, with its result."""
         self._done += 1
         clear = '\r\033[K' if self.file.isatty() else ''
         place = f'{self._done}/{self._runs}'
@@ -54,7 +54,7 @@ class QueueProgress:
         self.file.flush()
 
     def seconds_left(self, iteration: int) -> Optional[float]:
-        """Seconds until the queue is done, at the mean pace so far; None at first."""
+        """Return the seconds that are left at the mean pace so far; None at first."""
         done = self._done * self._iterations + iteration
         if not done:
             return None
@@ -62,7 +62,7 @@ class QueueProgress:
         return (self.clock() - self._began) * left / done
 
     def line(self, iteration: int) -> str:
-        """The bar as text."""
+        """Return the bar as text."""
         total = max(self._runs * self._iterations, 1)
         done = min(self._done * self._iterations + iteration, total)
         filled = _WIDTH * done // total
@@ -75,7 +75,7 @@ class QueueProgress:
 
 
 def _duration(seconds: Optional[float]) -> str:
-    """Hours and minutes, or minutes and seconds."""
+    """Write hours and minutes, or minutes and seconds."""
     if seconds is None:
         return '?'
     minutes, rest = divmod(round(seconds), 60)

@@ -47,7 +47,7 @@ class Run(NamedTuple):
 
 
 def queue_order(rows: Sequence[str], seeds: Sequence[int]) -> List[Run]:
-    """Runs in the order in which they are worth having.
+    """Return runs in the order in which they are worth having.
 
     Each seed with all rows before the next seed, the important rows first.
     """
@@ -84,7 +84,7 @@ class Queue:
         self.iters_per_epoch = iterations_of_epoch(task)
 
     def missing(self, runs: Sequence[Run]) -> List[Run]:
-        """Runs that have no record yet."""
+        """Return the runs that have no record yet."""
         return [run for run in runs if not self._record_file(run).is_file()]
 
     def work(self, runs: Sequence[Run]) -> None:
@@ -199,7 +199,7 @@ def _children_seconds() -> float:
 
 
 def _scalars(folder: Path) -> List[Dict[str, Any]]:
-    """Logged scalars of a run; a line that is being written is left out."""
+    """Return the logged scalars of a run; a line that is being written is left out."""
     lines: List[Dict[str, Any]] = []
     for file in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines():
@@ -211,7 +211,7 @@ def _scalars(folder: Path) -> List[Dict[str, Any]]:
 
 
 def _metrics(log: Sequence[Dict[str, Any]]) -> Dict[str, float]:
-    """What the evaluation at the end of a run logged."""
+    """Return what the evaluation at the end of a run logged."""
     measured = [line for line in log if any('/' in key for key in line)]
     last = measured[-1]
     return {

@@ -32,12 +32,12 @@ _KEYS = (
 
 
 def record_file(folder: Path, task: str, row: str, seed: int) -> Path:
-    """Where the record of a run is."""
+    """Return where the record of a run is."""
     return folder / task / f'{row}-seed{seed}.json'
 
 
 def curve(log: List[Dict[str, Any]], points: int = CURVE_POINTS) -> Dict[str, Any]:
-    """Training loss over the iterations, averaged over equal parts of the run.
+    """Return the training loss over the iterations, means of equal parts of the run.
 
     Args:
         log: Logged scalars, a line an iteration.
@@ -59,7 +59,7 @@ def curve(log: List[Dict[str, Any]], points: int = CURVE_POINTS) -> Dict[str, An
 
 
 def gradient_errors(log: List[Dict[str, Any]]) -> Optional[Dict[str, float]]:
-    """Relative errors of the reversible gradients, first and last measured.
+    """Return the relative errors of the reversible gradients, first and last measured.
 
     Returns:
         ``first`` and ``last``; None of a network that is not reversible.
@@ -71,12 +71,12 @@ def gradient_errors(log: List[Dict[str, Any]]) -> Optional[Dict[str, float]]:
 
 
 def _finite(value: float) -> Any:
-    """The value, or text where JSON has no number for it."""
+    """Return the value, or text where JSON has no number for it."""
     return value if abs(value) < float('inf') else str(value)
 
 
 def versions() -> Dict[str, str]:
-    """Versions of what computes."""
+    """Return the versions of what computes."""
     import mmengine
     import timm
 
@@ -90,7 +90,7 @@ def versions() -> Dict[str, str]:
 
 
 def machine() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:
@@ -100,7 +100,7 @@ def machine() -> str:
 
 
 def recorded_config(config: Config, parts: Any) -> Dict[str, Any]:
-    """Parts of a config, as plain values, and the size of its batches."""
+    """Return parts of a config, as plain values, and the size of its batches."""
     content = {key: config.get(key) for key in parts}
     content['batch_size'] = config.train_dataloader.batch_size
     content['image_size'] = config.get('image_size')
@@ -134,6 +134,6 @@ def read_record(path: Path) -> Dict[str, Any]:
 
 
 def read_records(folder: Path, task: str) -> Iterator[Dict[str, Any]]:
-    """Records of a task."""
+    """Yield the records of a task."""
     for path in sorted((folder / task).glob('*.json')):
         yield read_record(path)

@@ -16,7 +16,7 @@ from .tasks import TASKS
 
 
 def evidence_page(records: Path, plots: Path, link: str) -> str:
-    """The page as Markdown; draws its plots.
+    """Return the page as Markdown and draw its plots.
 
     Args:
         records: Folder of the records.
@@ -47,8 +47,8 @@ def _task_section(summary: Summary, plots: Path, link: str, own_answers: bool) -
     if own_answers:
         lines += [*answers(summary), '']
     lines += [
-        f'{runs} run{"s" * (runs > 1)}, {summary.cpu_hours:.2f} hours of processor time '
-        f'({"; ".join(summary.machines)}).',
+        f'{runs} run{"s" * (runs > 1)}, {summary.cpu_hours:.2f} hours of processor '
+        f'time ({"; ".join(summary.machines)}).',
         '',
         f'![{task.metric_name} of each row]({link}/{drawn["bars"].name})',
         '',
@@ -66,7 +66,7 @@ def _task_section(summary: Summary, plots: Path, link: str, own_answers: bool) -
 
 
 def _recipe(summary: Summary) -> str:
-    """The recipe, from the config of a record."""
+    """Return the recipe, from the config of a record."""
     one = next(iter(summary.rows.values()))
     record: Dict[str, Any] = next(iter(one.records.values()))
     config = record['config']
@@ -81,7 +81,7 @@ def _recipe(summary: Summary) -> str:
 
 
 def _proximity(records: Path) -> str:
-    """The table of ``tools/analysis/proximity.py``, if its file is there.
+    """Return the table of ``tools/analysis/proximity.py``, if its file is there.
 
     Raises:
         DataFileError: If the file is damaged.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from dr2net_mm.atomic_file import atomic_open
-from dr2net_mm.cli.command import OneLineParser, run_command
+from dr2net_mm.cli.command import OneLineParser, run_command, tool_parser
 from dr2net_mm.errors import UserError
 
 from .queue import REPOSITORY
@@ -13,12 +13,11 @@ from .report import evidence_page
 
 
 def build_parser() -> OneLineParser:
-    """Command line of the tool."""
-    parser = OneLineParser(
-        prog='report.py',
-        description='Make tables and plots from the JSON files that run.py wrote, and '
+    """Return the parser of the command line."""
+    parser = tool_parser(
+        'report.py',
+        'Make tables and plots from the JSON files that run.py wrote, and '
         'docs/evidence.md from both.',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         '--records',
@@ -32,9 +31,6 @@ def build_parser() -> OneLineParser:
         default=REPOSITORY / 'docs' / 'evidence.md',
         help='the page; its plots go into a folder beside it, named after it (default: '
         'docs/evidence.md of the repository)',
-    )
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was'
     )
     return parser
 

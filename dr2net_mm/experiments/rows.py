@@ -45,7 +45,7 @@ class Row:
         return self.end is None or self.end == self.start
 
     def hook(self, end_iter: int) -> Optional[Dict[str, Any]]:
-        """Config of its ``Dr2CoefficientHook``; None for a conventional network."""
+        """Return the config of its ``Dr2CoefficientHook``; None if conventional."""
         if self.network != 'dual_residual':
             return None
         return dict(
@@ -155,13 +155,13 @@ FIRST = (
 
 
 def by_importance(names: Sequence[str]) -> List[str]:
-    """Names of rows, those that answer the main questions first."""
+    """Return names of rows, those that answer the main questions first."""
     order = [*FIRST, *(name for name in ROWS if name not in FIRST)]
     return sorted(names, key=order.index)
 
 
 def row_named(name: str) -> Row:
-    """The row of a name.
+    """Return the row of a name.
 
     Raises:
         UserError: If there is none.

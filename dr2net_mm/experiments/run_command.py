@@ -5,7 +5,12 @@ import os
 from pathlib import Path
 from typing import Optional, Sequence
 
-from dr2net_mm.cli.command import OneLineParser, positive_int, run_command
+from dr2net_mm.cli.command import (
+    OneLineParser,
+    positive_int,
+    run_command,
+    tool_parser,
+)
 
 from .queue import REPOSITORY, Queue, queue_order
 from .rows import ROWS, row_named
@@ -29,14 +34,13 @@ A queue that was killed goes on with the run that it was at. Then:
 
 
 def build_parser() -> OneLineParser:
-    """Command line of the tool."""
-    parser = OneLineParser(
-        prog='run.py',
-        description='Finetune a pretrained network in many ways, a run each, through '
+    """Return the parser of the command line."""
+    parser = tool_parser(
+        'run.py',
+        'Finetune a pretrained network in many ways, a run each, through '
         'tools/train.py.\nEach run leaves a small JSON file, from which report.py '
         'makes tables and plots.',
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLES,
     )
     parser.add_argument('task', help=f'one of {", ".join(TASKS)}')
     parser.add_argument(
@@ -73,9 +77,6 @@ def build_parser() -> OneLineParser:
     )
     parser.add_argument(
         '--list', action='store_true', help='show the queue and train nothing'
-    )
-    parser.add_argument(
-        '--traceback', action='store_true', help='show where an error was'
     )
     return parser
 

@@ -27,7 +27,7 @@ RECORDED = (
 
 
 def run_config(task: Task, row: Row, seed: int, iters_per_epoch: int) -> Config:
-    """The config of one run of ``tools/train.py``.
+    """Return the config of one run of ``tools/train.py``.
 
     It is the task's config with the row's backbone and hooks. Every iteration is
     logged; the reversible gradients are measured in the first and in the last one;
@@ -58,7 +58,7 @@ def run_config(task: Task, row: Row, seed: int, iters_per_epoch: int) -> Config:
 
 
 def iterations_of_epoch(task: Task) -> int:
-    """Batches in an epoch of the task's training data.
+    """Count the batches in an epoch of the task's training data.
 
     Raises:
         UserError: If the data is not there.
@@ -76,7 +76,7 @@ def iterations_of_epoch(task: Task) -> int:
 
 
 def row_backbone(task: Task, row: Row, backbone: Dict[str, Any]) -> Dict[str, Any]:
-    """Arguments of the backbone of a row, from those of the conventional one."""
+    """Return the arguments of a row's backbone, from the conventional one's."""
     if not row.pretrained:
         backbone = {**backbone, **task.scratch}
     if row.network == 'frozen':
@@ -104,7 +104,7 @@ def _hooks(task: Task, row: Row, iterations: int) -> List[Dict[str, Any]]:
 
 
 def counted_memory(row: Row, config: Config) -> Dict[str, int]:
-    """Bytes of activations of one training step of a row's backbone, counted.
+    """Count the bytes of activations of one training step of a row's backbone, counted.
 
     The larger one of those at the start and at the end of (alpha, beta).
 

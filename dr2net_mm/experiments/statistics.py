@@ -62,7 +62,7 @@ class Difference(NamedTuple):
 
 
 def sample(values: Sequence[float]) -> Sample:
-    """Mean and deviation of at least one value."""
+    """Return mean and deviation of at least one value."""
     mean = sum(values) / len(values)
     if len(values) < 2:
         return Sample(mean, None, len(values))
@@ -73,7 +73,7 @@ def sample(values: Sequence[float]) -> Sample:
 def paired_difference(
     first: Mapping[int, float], second: Mapping[int, float]
 ) -> Optional[Difference]:
-    """Difference of two rows over the seeds that both have; None without one.
+    """Return the difference of two rows over their common seeds; None without one.
 
     Args:
         first: Values by seed.
@@ -90,7 +90,7 @@ def paired_difference(
 
 
 def t_quantile(degrees: int) -> float:
-    """0.975 quantile of Student's t; beyond the table that of its last row.
+    """Return the 0.975 quantile of Student's t; beyond the table that of its last row.
 
     Raises:
         ValueError: If there are no degrees of freedom.

@@ -33,7 +33,7 @@ class RowSummary:
         return sample(list(self.values.values())) if self.values else None
 
     def gradient_error(self, moment: str) -> Optional[float]:
-        """Largest error of the gradients over the seeds, 'first' or 'last'."""
+        """Return the largest gradient error of the seeds, 'first' or 'last'."""
         errors = [
             float(record['gradient_error'][moment])
             for record in self.records.values()
@@ -81,13 +81,13 @@ class Summary:
         return bool(self.rows)
 
     def difference(self, row: str, other: str = REFERENCE) -> Optional[Difference]:
-        """Paired difference of two rows; None where one has not been run."""
+        """Return the paired difference of two rows; None where one has not been run."""
         if row not in self.rows or other not in self.rows:
             return None
         return paired_difference(self.rows[row].values, self.rows[other].values)
 
     def relative_time(self, row: str) -> Optional[float]:
-        """Processor time of a row over that of conventional training, same seeds."""
+        """Return a row's processor time over that of conventional training."""
         if row not in self.rows or REFERENCE not in self.rows:
             return None
         own, other = self.rows[row].cpu_seconds, self.rows[REFERENCE].cpu_seconds

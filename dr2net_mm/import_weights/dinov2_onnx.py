@@ -33,7 +33,7 @@ _QUERY_KEY_VALUE = tuple(
 
 
 def read_onnx_weights(path: Path) -> Weights:
-    """Tensors of an ONNX file by the names of the modules that use them.
+    """Read tensors of an ONNX file by the names of the modules that use them.
 
     Torch's exporter keeps the names of parameters, but stores the matrix of a linear
     layer transposed, [in, out], under a number. The node that multiplies with it is
@@ -82,7 +82,7 @@ def read_onnx_weights(path: Path) -> Weights:
 
 
 def _module_of(node: str) -> str:
-    """``backbone.fc`` of the node ``/backbone/fc/MatMul``."""
+    """Return ``backbone.fc`` of the node ``/backbone/fc/MatMul``."""
     return '.'.join(node.strip('/').split('/')[:-1])
 
 
@@ -130,7 +130,7 @@ def dinov2_onnx_to_timm(weights: Weights) -> Conversion:
 
 
 def _shapes(weights: Dict[str, Tensor], depth: int) -> Dict[str, Tuple[int, ...]]:
-    """Shapes of timm's DINOv2 whose patch embedding is that of the weights."""
+    """Return the shapes of timm's DINOv2 with this patch embedding."""
     patch = weights['patch_embed.proj.weight']
     width, positions = patch.shape[0], weights['pos_embed'].shape[1]
     hidden = 4 * width

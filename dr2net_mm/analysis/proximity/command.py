@@ -27,7 +27,7 @@ from .measure import PAIRS, proximity
 
 
 def build_parser() -> OneLineParser:
-    """Command line of the tool."""
+    """Return the parser of the command line."""
     parser = backbone_parser(
         'proximity.py',
         'Measure how near a dual-residual network is to the pretrained one at several\n'

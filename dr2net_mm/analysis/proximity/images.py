@@ -19,7 +19,7 @@ DEVIATION = (0.229, 0.224, 0.225)
 
 
 def chosen_files(folder: Path, count: int, seed: int = 0) -> List[Path]:
-    """Some image files of a folder, drawn at random.
+    """Return some image files of a folder, drawn at random.
 
     Raises:
         UserError: If the folder holds no images.
@@ -35,7 +35,7 @@ def chosen_files(folder: Path, count: int, seed: int = 0) -> List[Path]:
 def image_batches(
     files: Sequence[Path], size: Sequence[int], batch: int
 ) -> Iterator[Tensor]:
-    """Batches [B, 3, H, W], resized and normalized as for ImageNet.
+    """Yield batches [B, 3, H, W], resized and normalized as for ImageNet.
 
     Raises:
         DataFileError: If a file cannot be read.

@@ -33,7 +33,7 @@ PAIRS: Tuple[Pair, ...] = (
 
 
 def gain(alpha: float, beta: float) -> float:
-    r"""What a residual branch's stream is multiplied by from one branch to the next.
+    r"""Return the growth of a stream from one branch to the next.
 
     The larger root of :math:`\lambda^2 = \alpha \lambda + \beta`: without the branches
     a stream obeys :math:`x_i = \alpha x_{i-1} + \beta x_{i-2}`.
@@ -76,7 +76,7 @@ def proximity(
 
 
 def _features(backbone: nn.Module, batches: Sequence[Tensor], pair: Pair) -> Tensor:
-    """Means [N, C] of the last feature maps, in float64."""
+    """Return the means [N, C] of the last feature maps, in float64."""
     backbone.set_coefficients(*pair)
     found: List[Tensor] = []
     with torch.no_grad():

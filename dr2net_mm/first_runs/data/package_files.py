@@ -16,7 +16,7 @@ from dr2net_mm.errors import DataFileError, UserError
 
 
 def download_folder() -> Path:
-    """Where large wheels are kept for all checkouts of a user.
+    """Return where large wheels are kept for all checkouts of a user.
 
     ``$XDG_CACHE_HOME/dr2net_mm/downloads``, below ``~/.cache`` where that is not set.
     """

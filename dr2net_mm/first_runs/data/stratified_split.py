@@ -48,7 +48,7 @@ def stratified_split(
 def complete_split(
     names: list[str], stored: Mapping[str, list[str]], rest: str = 'train'
 ) -> dict[str, list[str]]:
-    """The stored parts of a data set, and what is left as another part.
+    """Return the stored parts of a data set, and what is left as another part.
 
     Args:
         names: Of all samples.

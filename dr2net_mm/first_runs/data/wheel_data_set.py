@@ -13,7 +13,7 @@ from dr2net_mm.errors import DataFileError, UserError
 
 @contextlib.contextmanager
 def opened_wheel(file: Path, requirement: str) -> Iterator[zipfile.ZipFile]:
-    """A wheel for reading.
+    """Open a wheel for reading.
 
     Raises:
         UserError: If there is no such file.
@@ -65,7 +65,7 @@ def check_replaceable(out: Path) -> None:
 
 @contextlib.contextmanager
 def replaced_folder(out: Path) -> Iterator[Path]:
-    """A folder to write to, which becomes ``out`` when nothing has failed."""
+    """Give a folder to write to, which becomes ``out`` unless something fails."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         made = Path(scratch) / out.name

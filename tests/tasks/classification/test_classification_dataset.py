@@ -54,7 +54,7 @@ def test_a_file_without_classes_is_refused(data_set):
         data_set([], 0)
 
 
-def test_an_image_without_colours_is_packed_with_three_channels():
+def test_an_image_without_colors_is_packed_with_three_channels():
     pack = TRANSFORMS.build(dict(type='PackClassificationInputs'))
     found = pack(dict(img=np.arange(6, dtype=np.uint8).reshape(2, 3)))
     assert found['inputs'].shape == (3, 2, 3)

@@ -23,7 +23,7 @@ class ClassificationDataset(BaseDataset):
     """
 
     def load_data_list(self) -> List[Dict[str, Any]]:
-        """Entries of the annotation file, checked."""
+        """Return the entries of the annotation file, checked."""
         entries = super().load_data_list()
         classes = self.metainfo.get('classes')
         if not classes:

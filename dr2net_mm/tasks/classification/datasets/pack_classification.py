@@ -24,6 +24,7 @@ class PackClassificationInputs(BaseTransform):
         self.meta_keys = tuple(meta_keys)
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """Pack the image of one entry."""
         image = results['img']
         if image.ndim == 2:
             image = np.repeat(image[..., None], 3, axis=2)

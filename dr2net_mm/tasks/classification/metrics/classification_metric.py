@@ -40,7 +40,7 @@ class ClassificationMetric(BaseMetric):
             self.results.append((scores, int(sample['gt_label'])))
 
     def compute_metrics(self, results: List[Any]) -> Dict[str, float]:
-        """Both numbers of all images."""
+        """Return both numbers of all images."""
         scores = np.stack([score for score, _ in results])
         labels = np.array([label for _, label in results])
         classes = [1] if scores.shape[1] == 2 else range(scores.shape[1])
@@ -52,7 +52,7 @@ class ClassificationMetric(BaseMetric):
 
 
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
-    r"""Area under the ROC curve.
+    r"""Return the area under the ROC curve.
 
     .. math::
         A = P(s^+ > s^-) + \frac{1}{2} P(s^+ = s^-)

@@ -62,7 +62,7 @@ class FeatureClassifier(BaseModel):
         self.head = nn.Linear(in_channels, num_classes)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Means [B, C] of the last feature map of images [B, 3, H, W]."""
+        """Return the means [B, C] of the last feature map of images [B, 3, H, W]."""
         features = self.backbone(inputs)
         last = features[-1] if isinstance(features, (list, tuple)) else features
         return last.mean(dim=(2, 3))
@@ -73,7 +73,7 @@ class FeatureClassifier(BaseModel):
         data_samples: Optional[Sequence[BaseDataElement]] = None,
         mode: str = 'tensor',
     ) -> Union[Tensor, Dict[str, Tensor], List[BaseDataElement]]:
-        """Logits, losses, or data samples with predictions.
+        """Return logits, losses, or data samples with predictions.
 
         Args:
             inputs: Normalized images [B, 3, H, W].
