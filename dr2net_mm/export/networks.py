@@ -3,10 +3,9 @@
 from collections import OrderedDict
 from typing import Any, Mapping
 
-import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.checkpoints.coefficients import is_coefficient
@@ -55,25 +54,6 @@ def weights_below(
         for name, value in weights.items()
         if name.startswith(prefix)
     )
-
-
-def example_input(backbone: nn.Module, batch: int = 1) -> Tensor:
-    """Make random images [B, 3, H, W] or videos [B, 3, T, H, W] for a backbone."""
-    if hasattr(backbone, 'pos_embed'):
-        frames = backbone.pos_embed.shape[1]
-        frames = frames // (backbone.grid_size[0] * backbone.grid_size[1])
-        steps = backbone.patch_embed.projection.stride
-        grid = (frames, *backbone.grid_size)
-        size = tuple(n * step for n, step in zip(grid, steps))
-        channels = backbone.patch_embed.projection.in_channels
-    else:
-        projection = getattr(backbone.patch_embed, 'projection', None)
-        projection = projection or backbone.patch_embed.proj
-        channels = projection.in_channels
-        # Not a multiple of the windows, so that there is padding.
-        size = (64, 96) if projection.weight.dim() == 4 else (8, 64, 96)
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn((batch, channels, *size), generator=generator)
 
 
 def largest_difference(found: Any, expected: Any) -> float:

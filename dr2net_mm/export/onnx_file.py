@@ -15,7 +15,7 @@ from dr2net_mm.checkpoints.coefficients import coefficients_of
 from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
 
-from .networks import example_input, filled, weights_below
+from .networks import filled, weights_below
 from .onnx_export import OPSET, TOLERANCE, Exported, check_packages, export_onnx
 
 #: What can be exported.
@@ -133,16 +133,15 @@ def _build(
     return network, backbone
 
 
-def _example(backbone: Any, shape: Optional[Sequence[int]]) -> Tensor:
+def _example(backbone: DualResidualBackbone, shape: Optional[Sequence[int]]) -> Tensor:
     """Make an input of the wanted size.
 
     Raises:
         UserError: If the size is needed and not given, or has another number of axes.
     """
-    example = example_input(backbone)
+    example = backbone.example_input()
     axes = ('height', 'width') if example.dim() == 4 else ('frames', 'height', 'width')
-    has_own = hasattr(backbone, 'pos_embed')
-    if shape is None and has_own:
+    if shape is None and backbone.has_own_size:
         return example
     if shape is None or len(shape) != len(axes) or min(shape) < 1:
         raise UserError(

@@ -17,7 +17,7 @@ from dr2net_mm.checkpoints.coefficients import coefficients_of, is_coefficient
 from dr2net_mm.errors import UserError
 from dr2net_mm.version import __version__
 
-from .networks import example_input, filled, largest_difference, weights_below
+from .networks import filled, largest_difference, weights_below
 from .plain_config import dual_residual_configs, plain_backbone, plain_config
 
 #: (alpha, beta) of a plain network.
@@ -126,7 +126,7 @@ def _compare(cfg: Config, weights: Mapping[str, Tensor]) -> List[Tuple[str, str]
             dual = filled(node, ours, place)
             plain_node = plain_backbone(node, cfg.get('default_scope'))
             plain = filled(plain_node, _plain_weights(ours), place)
-            image = example_input(dual)
+            image = dual.example_input()
             with torch.no_grad():
                 difference = largest_difference(plain(image), dual(image))
             if not difference <= TOLERANCE:

@@ -8,7 +8,7 @@ from mmengine import registry
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 
-from dr2net_mm.backbones import DualResidualBackbone
+from dr2net_mm.backbones.base.registered import class_name, registered_backbone
 from dr2net_mm.errors import UserError
 from dr2net_mm.lazy_classes import registered_class
 
@@ -55,45 +55,43 @@ def our_classes() -> Dict[str, type]:
 
 def dual_residual_configs(model: Mapping[str, Any]) -> Dict[str, dict]:
     """Return the configs of dual-residual backbones by their place in a model."""
-    classes = our_classes()
     return {
         place: node
         for place, node in _typed_nodes(model, '')
-        if issubclass(classes.get(_name(node), object), DualResidualBackbone)
+        if registered_backbone(class_name(node)) is not None
     }
 
 
 def plain_backbone(
     node: Mapping[str, Any], default_scope: Optional[str]
 ) -> Dict[str, Any]:
-    """Replace a dual-residual backbone by the library's own, in its config.
+    """Replace a dual-residual backbone by its conventional twin, in its config.
 
     Raises:
         UserError: If the streams are fused in another way than the pretrained
-            network's.
+            network's, or the twin needs this package.
     """
     config: Dict[str, Any] = deepcopy(dict(node))
-    name = _name(config)
-    options = config.pop('dual_residual', None) or {}
-    fusion = options.get('fusion', 'last')
+    name = class_name(config)
+    fusion = (config.get('dual_residual') or {}).get('fusion', 'last')
     if fusion != 'last':
         raise UserError(
             f'{name} has dual_residual.fusion={fusion!r}, which is no plain network at '
             "any (alpha, beta); only fusion='last' is one"
         )
-    plain = _foreign_base(our_classes()[name])
-    scope = plain.__module__.split('.')[0]
-    config['type'] = plain.__name__
-    if scope != default_scope:
-        config['type'] = f'{scope}.{plain.__name__}'
-    if plain.__name__ == 'SwinTransformer3D' and not config.get('pretrained'):
-        # Else mmaction wants to inflate a checkpoint that has no name.
-        config['pretrained2d'] = False
-    if plain.__name__ == 'VisionTransformer' and config.get('pretrained'):
-        # mmaction's class takes this argument and forgets it.
-        path = config.pop('pretrained')
-        config['init_cfg'] = dict(type='Pretrained', checkpoint=path)
-    return config
+    backbone = registered_backbone(name)
+    if backbone is None:
+        raise UserError(f'{name} is no dual-residual backbone')
+    plain = backbone.plain_config(config)
+    twin = class_name(plain)
+    if twin in our_classes():
+        raise UserError(
+            f'{name} has no plain network without {_PACKAGE}: its conventional twin '
+            f'{twin} is of {_PACKAGE} too. Export it to ONNX'
+        )
+    if plain['type'] == f'{default_scope}.{twin}':
+        plain['type'] = twin
+    return plain
 
 
 def plain_config(cfg: Config) -> PlainConfig:
@@ -112,7 +110,7 @@ def plain_config(cfg: Config) -> PlainConfig:
         )
     for place, node in places.items():
         plain = plain_backbone(node, content.get('default_scope'))
-        notes.append(f'model.{place}: {_name(node)} became {plain["type"]}')
+        notes.append(f'model.{place}: {class_name(node)} became {plain["type"]}')
         node.clear()
         node.update(plain)
     left = [(place, node.type) for place, node in _ours_in(content.model, 'model.')]
@@ -133,11 +131,11 @@ def _replace_engine(content: ConfigDict) -> List[str]:
     hooks = content.get('custom_hooks') or []
     kept = []
     for hook in hooks:
-        cls = classes.get(_name(hook))
+        cls = classes.get(class_name(hook))
         if cls is None or _stand_in(cls) is not None:
             kept.append(hook)
         else:
-            notes.append(f'custom_hooks: {_name(hook)} was removed')
+            notes.append(f'custom_hooks: {class_name(hook)} was removed')
     if 'custom_hooks' in content:
         content.custom_hooks = kept
     engine = {
@@ -146,16 +144,18 @@ def _replace_engine(content: ConfigDict) -> List[str]:
         if content.get(key)
     }
     for place, node in _ours_in(engine, ''):
-        plain = _stand_in(classes[_name(node)])
+        plain = _stand_in(classes[class_name(node)])
         if plain is not None:
-            notes.append(f'{place}: {_name(node)} became {plain.__name__}')
+            notes.append(f'{place}: {class_name(node)} became {plain.__name__}')
             node['type'] = plain.__name__
     return notes
 
 
 def _replace_imports(content: ConfigDict) -> List[str]:
     """Import dr2net_mm no more, unless the data still needs it."""
-    left = [f'{place}.type={_name(node)!r}' for place, node in _ours_in(content, '')]
+    left = [
+        f'{place}.type={class_name(node)!r}' for place, node in _ours_in(content, '')
+    ]
     if left:
         return [
             'the weights do without dr2net_mm, the config not yet: it still has '
@@ -190,27 +190,12 @@ def _typed_nodes(node: Any, place: str) -> Iterator[Tuple[str, Any]]:
 def _ours_in(node: Any, place: str) -> Iterator[Tuple[str, Any]]:
     classes = our_classes()
     for where, found in list(_typed_nodes(node, place)):
-        if _name(found) in classes:
+        if class_name(found) in classes:
             yield where.rstrip('.'), found
-
-
-def _name(node: Mapping[str, Any]) -> str:
-    """Name of the class that a node asks for, without a scope."""
-    kind = node.get('type')
-    return kind.__name__ if isinstance(kind, type) else str(kind).split('.')[-1]
 
 
 def _is_ours(cls: type) -> bool:
     return cls.__module__.split('.')[0] == _PACKAGE
-
-
-def _foreign_base(cls: type) -> type:
-    """Return the class of mmdet, mmaction or MMEngine that one of ours extends."""
-    return next(
-        base
-        for base in cls.__mro__
-        if base.__module__.split('.')[0] in ('mmdet', 'mmaction', 'mmengine')
-    )
 
 
 def _stand_in(cls: type) -> Optional[type]:

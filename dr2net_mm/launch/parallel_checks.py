@@ -1,14 +1,11 @@
 """Ways to distribute training that a dual-residual backbone does not work with."""
 
-import contextlib
 from typing import Any, Iterator
 
 from mmengine.config import Config
-from mmengine.registry import MODELS
 
-from dr2net_mm.backbones import DualResidualBackbone
+from dr2net_mm.backbones.base.registered import class_name, registered_backbone
 from dr2net_mm.errors import UserError
-from dr2net_mm.lazy_classes import registered_class
 
 _REMEDY = (
     'leave model_wrapper_cfg and strategy out (MMDistributedDataParallel), with '
@@ -20,27 +17,13 @@ _REMEDY = (
 def _dual_residual_backbones(node: Any) -> Iterator[dict]:
     """Return the configs of the dual-residual backbones below a node of a config."""
     if isinstance(node, dict):
-        if _is_dual_residual(_kind(node)):
+        if registered_backbone(class_name(node)):
             yield node
         for value in node.values():
             yield from _dual_residual_backbones(value)
     elif isinstance(node, (list, tuple)):
         for value in node:
             yield from _dual_residual_backbones(value)
-
-
-def _is_dual_residual(name: str) -> bool:
-    """Return whether a name is registered for a class of dual-residual backbones."""
-    # Where a library is missing, building the model says so.
-    with contextlib.suppress(ImportError):
-        cls = registered_class(MODELS.module_dict.get(name))
-        return isinstance(cls, type) and issubclass(cls, DualResidualBackbone)
-    return False
-
-
-def _kind(node: Any) -> str:
-    """Return the class that a config names, without its scope."""
-    return str((node or {}).get('type', '')).split('.')[-1]
 
 
 def check_parallel(cfg: Config, resumes: bool = False) -> None:
@@ -60,7 +43,7 @@ def check_parallel(cfg: Config, resumes: bool = False) -> None:
         return
     name = backbones[0]['type']
     for wrapper in (cfg.get('model_wrapper_cfg'), strategy.get('model_wrapper')):
-        if wrapper and _kind(wrapper) in ('DataParallel', 'MMDataParallel'):
+        if wrapper and class_name(wrapper) in ('DataParallel', 'MMDataParallel'):
             raise UserError(
                 f'model_wrapper_cfg.type={wrapper["type"]!r} does not work with '
                 f'{name}: its replicas have no parameters; use tools/dist_train.sh '
@@ -68,10 +51,10 @@ def check_parallel(cfg: Config, resumes: bool = False) -> None:
             )
         if wrapper and wrapper.get('use_orig_params') is False:
             raise UserError(
-                f'use_orig_params=False of {_kind(wrapper)} hides the parameters from '
-                f'{name}; set use_orig_params=True'
+                f'use_orig_params=False of {class_name(wrapper)} hides the parameters '
+                f'from {name}; set use_orig_params=True'
             )
-    if _kind(strategy) == 'ColossalAIStrategy':
+    if class_name(strategy) == 'ColossalAIStrategy':
         raise UserError(
             f'strategy.type={strategy["type"]!r} does not work with {name}: it moves '
             f'parameters while the backbone needs them; {_REMEDY}'
@@ -90,7 +73,7 @@ def check_parallel(cfg: Config, resumes: bool = False) -> None:
 
 def _zero_stage(strategy: dict) -> int:
     """Return the ZeRO stage of a DeepSpeed strategy; 0 for another one."""
-    if _kind(strategy) != 'DeepSpeedStrategy':
+    if class_name(strategy) != 'DeepSpeedStrategy':
         return 0
     zero, config = strategy.get('zero_optimization'), strategy.get('config')
     if not zero and isinstance(config, dict):
@@ -100,7 +83,7 @@ def _zero_stage(strategy: dict) -> int:
 
 def _check_checkpoints(strategy: dict, resumes: bool) -> None:
     """Raise for a strategy whose checkpoints cannot be used as they would be."""
-    kind = _kind(strategy)
+    kind = class_name(strategy)
     if kind not in ('FSDPStrategy', 'DeepSpeedStrategy'):
         return
     if resumes:

@@ -219,7 +219,7 @@ class FunctionBranch(Branch):
         return FunctionBranch(self.function, self.modules, inputs)
 
     def __call__(self, x: Tensor, piece: Piece, drop_mask: Optional[Tensor]) -> Tensor:
-        """Evaluate F on a piece of tokens [T, C], drop path included."""
+        """Evaluate the function on the whole stream."""
         return self.function(x, *self._inputs)
 
 

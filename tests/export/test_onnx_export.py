@@ -10,7 +10,7 @@ import dr2net_mm  # noqa: F401
 from dr2net_mm.errors import UserError
 from dr2net_mm.export import onnx_export
 from dr2net_mm.export.float_stage import float_stages
-from dr2net_mm.export.networks import example_input, largest_difference
+from dr2net_mm.export.networks import largest_difference
 from dr2net_mm.export.onnx_export import export_onnx
 
 onnx = pytest.importorskip('onnx')
@@ -51,7 +51,7 @@ def run(exported, x):
 
 def check_batches(model, exported):
     for batch in (1, 2, 5):
-        x = example_input(model, batch)
+        x = model.example_input(batch)
         with torch.no_grad():
             expected = model(x)
         expected = expected if isinstance(expected, (list, tuple)) else [expected]
@@ -62,7 +62,7 @@ def check_batches(model, exported):
 
 def test_a_swin_of_any_batch_size_is_exported():
     model = build(SWIN)
-    exported = export_onnx(model, example_input(model))
+    exported = export_onnx(model, model.example_input())
     assert list(exported.outputs) == ['feature_0', 'feature_1']
     assert exported.outputs['feature_0'] == (1, 8, 16, 24)
     assert exported.from_float < 1e-5 and exported.from_network < 1e-3
@@ -73,7 +73,7 @@ def test_a_swin_of_any_batch_size_is_exported():
 
 def test_a_video_swin_is_exported():
     model = build(SWIN3D)
-    exported = export_onnx(model, example_input(model))
+    exported = export_onnx(model, model.example_input())
     assert exported.outputs['feature_1'] == (1, 16, 4, 8, 12)
     check_batches(model, exported)
 
@@ -90,7 +90,7 @@ def test_sizes_that_nothing_divides_are_exported(backbone, shape):
 @pytest.mark.parametrize('mapped', [False, True])
 def test_a_vit_is_exported(mapped):
     model = build(dict(VIT, return_feat_map=mapped))
-    exported = export_onnx(model, example_input(model), output_name='tokens')
+    exported = export_onnx(model, model.example_input(), output_name='tokens')
     assert exported.outputs == {'tokens': (1, 24, 2, 4, 4) if mapped else (1, 24)}
     check_batches(model, exported)
 
@@ -99,7 +99,7 @@ def test_coefficients_are_constants_of_the_graph_and_told_beside_it():
     graphs = {}
     for pair in ((1.0, 0.0), (0.0, 1.0), (0.4, 0.6)):
         model = build(VIT, *pair)
-        exported = export_onnx(model, example_input(model))
+        exported = export_onnx(model, model.example_input())
         content = onnx.load_from_string(exported.content)
         properties = {entry.key: entry.value for entry in content.metadata_props}
         assert (properties['alpha'], properties['beta']) == tuple(map(str, pair))
@@ -122,7 +122,7 @@ def test_coefficients_are_constants_of_the_graph_and_told_beside_it():
 )
 def test_float_stages_compute_what_the_stages_do(backbone, options):
     model = build(backbone, **options)
-    x = example_input(model, 2)
+    x = model.example_input(2)
     with torch.no_grad():
         expected = model(x)
         with float_stages(model):
@@ -134,26 +134,26 @@ def test_float_stages_compute_what_the_stages_do(backbone, options):
 def test_float_stages_are_for_export_only():
     model = build(VIT)
     with float_stages(model), pytest.raises(RuntimeError, match='no_grad'):
-        model(example_input(model))
+        model(model.example_input())
 
 
 def test_a_graph_that_is_too_far_is_refused():
     model = build(VIT)
     with pytest.raises(UserError, match='nothing was written'):
-        export_onnx(model, example_input(model), tolerance=1e-12)
+        export_onnx(model, model.example_input(), tolerance=1e-12)
 
 
 def test_a_graph_of_nan_is_refused():
     model = build(VIT, arithmetic='float')
     model.fc_norm.bias.data.fill_(float('nan'))
     with pytest.raises(UserError, match='differ by nan'):
-        export_onnx(model, example_input(model))
+        export_onnx(model, model.example_input())
 
 
 def test_an_opset_without_the_operators_is_refused():
     model = build(VIT)
     with pytest.raises(UserError, match='opset 5'):
-        export_onnx(model, example_input(model), opset=5)
+        export_onnx(model, model.example_input(), opset=5)
 
 
 def test_missing_packages_are_named_with_what_installs_them(monkeypatch):

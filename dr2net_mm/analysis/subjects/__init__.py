@@ -1,1 +1,1 @@
-"""The networks that are analysed."""
+"""The networks that are analyzed."""

@@ -5,31 +5,18 @@ from typing import Any, Dict, List, Optional, Sequence, Type
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from dr2net_mm import backbones
 from dr2net_mm.backbones import DualResidualBackbone
+from dr2net_mm.backbones.base.registered import (
+    class_name,
+    declaring_backbone,
+    registered_backbones,
+)
 from dr2net_mm.cli.run_tool import describe
 from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
 from dr2net_mm.memory.activation_checkpoint import checkpoint_modules
 
 from .timm_models import PREFIX, block_counts, is_timm, timm_backbone
-
-
-def declared_classes() -> List[Type[DualResidualBackbone]]:
-    """Return our backbones that declare their conventional class.
-
-    Imports the libraries that they need; a backbone whose library cannot be imported is
-    left out.
-    """
-    found = []
-    for name in backbones.__all__:
-        try:
-            one = getattr(backbones, name)
-        except ImportError:
-            continue
-        if isinstance(one, type) and hasattr(one, 'plain_class'):
-            found.append(one)
-    return found
 
 
 def _swin(width: int, deep: int, heads: int, window: int = 7) -> Dict[str, Any]:
@@ -88,40 +75,31 @@ _WEIGHT_SOURCES = ('init_cfg', 'pretrained', 'convert_weights')
 
 
 def depths_of(backbone: Dict[str, Any]) -> List[int]:
-    """Return the blocks of each stage; by default those of the class."""
+    """Return the blocks of each stage; by default those of the class.
+
+    Raises:
+        UserError: if the class does not say it.
+    """
     if is_timm(backbone):
         return block_counts(backbone)
-    if 'depth' in backbone or _class_name(backbone) == 'VisionTransformer':
-        return [backbone.get('depth', 12)]
-    arch = backbone.get('arch', backbone)
-    if isinstance(arch, str):
-        from mmaction.models.backbones import SwinTransformer3D
-
-        arch = SwinTransformer3D.arch_zoo[arch.lower()]
-    return list(arch.get('depths', (2, 2, 6, 2)))
+    try:
+        return _declared(backbone).depths(backbone)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def with_depths(backbone: Dict[str, Any], depths: Sequence[int]) -> Dict[str, Any]:
     """Return the same backbone with other numbers of blocks.
 
     Raises:
-        UserError: if it is a timm model, whose arguments for it differ.
+        UserError: if the class has no such argument.
     """
-    if is_timm(backbone):
+    try:
+        return _declared(backbone).with_depths(backbone, depths)
+    except ValueError as error:
         raise UserError(
-            f'depths of timm models cannot be set ({backbone["model_name"]}); choose '
-            'another model, or write a config with its own arguments'
-        )
-    if _class_name(backbone) == 'VisionTransformer':
-        return dict(backbone, depth=depths[0])
-    if 'arch' not in backbone:
-        return dict(backbone, depths=tuple(depths))
-    arch = backbone['arch']
-    if isinstance(arch, str):
-        from mmaction.models.backbones import SwinTransformer3D
-
-        arch = SwinTransformer3D.arch_zoo[arch.lower()]
-    return dict(backbone, arch=dict(arch, depths=list(depths)))
+            f'{error}: choose another model, or write a config with its own arguments'
+        ) from error
 
 
 def named_backbone(
@@ -191,8 +169,7 @@ def input_frames(backbone: Dict[str, Any]) -> Optional[int]:
 
 def with_frames(backbone: Dict[str, Any], frames: int) -> Dict[str, Any]:
     """Return the same backbone with position embeddings for a number of frames."""
-    embedded = _class_name(backbone) == 'VisionTransformer'
-    return dict(backbone, num_frames=frames) if embedded else backbone
+    return _declared(backbone).with_frames(backbone, frames)
 
 
 def packaged_config(path: str) -> Config:
@@ -235,27 +212,23 @@ def config_backbone(path: str) -> Dict[str, Any]:
 
 
 def _declared(backbone: Dict[str, Any]) -> Type[DualResidualBackbone]:
-    """Return our class of a backbone, whichever class its arguments name.
+    """Return the dual-residual class of a backbone, whichever its arguments name.
 
     Raises:
-        UserError: if the type is neither a known class nor ours.
+        UserError: if the type is neither a dual-residual backbone nor the conventional
+            twin of one.
     """
-    name = str(backbone.get('type')).split('.')[-1]
-    classes = {}
-    for one in declared_classes():
-        classes[one.plain_class.split('.')[-1]] = one
-        classes[one.__name__] = one
-    if name not in classes:
+    found = declaring_backbone(class_name(backbone))
+    if found is None or not hasattr(found, 'plain_class'):
+        accepted = []
+        for name, one in registered_backbones():
+            if hasattr(one, 'plain_class'):
+                accepted += [one.plain_class.split('.')[-1], name]
         raise UserError(
-            f'backbone type {backbone.get("type")!r} cannot be analysed; accepted: '
-            f'{", ".join(classes)}'
+            f'backbone type {backbone.get("type")!r} cannot be analyzed; accepted: '
+            f'{", ".join(accepted)}'
         )
-    return classes[name]
-
-
-def _class_name(backbone: Dict[str, Any]) -> str:
-    """Name of the conventional class of a backbone."""
-    return _declared(backbone).plain_class.split('.')[-1]
+    return found
 
 
 def conventional_backbone(backbone: Dict[str, Any], **changes: Any) -> Dict[str, Any]:

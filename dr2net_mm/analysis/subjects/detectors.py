@@ -37,7 +37,7 @@ def config_detector(path: str) -> Dict[str, Any]:
         path: a config file, or `mmdet::…` for one of mmdet's own.
 
     Raises:
-        UserError: if the file cannot be read, or its backbone cannot be analysed.
+        UserError: if the file cannot be read, or its backbone cannot be analyzed.
     """
     backbone = config_backbone(path)
     config = packaged_config(path) if '::' in path else load_config(path)

@@ -13,7 +13,9 @@ class BackboneDeclaration:
 
     A new backbone says in its own folder which conventional class it stands for
     (:attr:`plain_class`), what it takes (:meth:`example_size`) and what its stages cost
-    (:meth:`input_costs`).
+    (:meth:`input_costs`). Registered with ``@MODELS.register_module()``, it is then
+    known to the tools and exports. Class methods take the arguments of the class or of
+    the conventional one, as a config has them.
     """
 
     #: The conventional class, as a config names it: scope and class.
@@ -23,16 +25,51 @@ class BackboneDeclaration:
     checkpointed_lists: ClassVar[Tuple[str, ...]] = ()
     #: Frames of a video where none are asked for; None for a backbone of images.
     usual_frames: ClassVar[Optional[int]] = None
+    #: Whether a network is built for one input size, which is that of its example.
+    has_own_size: ClassVar[bool] = False
 
     @classmethod
     def plain_config(cls, config: Mapping[str, Any]) -> Dict[str, Any]:
-        """Return the config of the conventional twin: the same, without streams.
-
-        Args:
-            config: Arguments of this class, or of the conventional one.
-        """
+        """Return the config of the conventional twin: the same, without streams."""
         plain = {key: value for key, value in config.items() if key != 'dual_residual'}
         return dict(plain, type=cls.plain_class)
+
+    @classmethod
+    def depths(cls, config: Mapping[str, Any]) -> List[int]:
+        """Return the number of blocks of each stage.
+
+        Raises:
+            ValueError: If the arguments do not say it.
+        """
+        if 'depth' in config:
+            return [config['depth']]
+        if 'depths' not in config:
+            raise ValueError(f'{cls.__name__} does not say how many blocks it has')
+        return list(config['depths'])
+
+    @classmethod
+    def with_depths(
+        cls, config: Mapping[str, Any], depths: Sequence[int]
+    ) -> Dict[str, Any]:
+        """Return the arguments for other numbers of blocks.
+
+        Args:
+            config: The arguments.
+            depths: Blocks of each stage.
+
+        Raises:
+            ValueError: If the number of blocks cannot be set.
+        """
+        if 'depth' in config:
+            return dict(config, depth=depths[0])
+        if 'depths' not in config:
+            raise ValueError(f'the depths of {cls.__name__} cannot be set')
+        return dict(config, depths=tuple(depths))
+
+    @classmethod
+    def with_frames(cls, config: Mapping[str, Any], frames: int) -> Dict[str, Any]:
+        """Return the arguments for videos of a number of frames."""
+        return dict(config)
 
     def example_size(self) -> Tuple[int, ...]:
         """Return the shape [C, H, W] or [C, T, H, W] of a small valid input."""

@@ -1,6 +1,6 @@
 """Swin Transformer as a dual-residual backbone."""
 
-from typing import List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from mmdet.models.backbones import SwinTransformer
 from mmengine.config import ConfigDict
@@ -95,6 +95,18 @@ class Dr2SwinTransformer(TokenGridBackbone, SwinTransformer):
         """Set the mode and return the backbone, which mmdet's own ``train`` forgets."""
         super().train(mode)
         return self
+
+    @classmethod
+    def depths(cls, config: Mapping[str, Any]) -> List[int]:
+        """Return the number of blocks of each stage, by default those of Swin-T."""
+        return list(config.get('depths', (2, 2, 6, 2)))
+
+    @classmethod
+    def with_depths(
+        cls, config: Mapping[str, Any], depths: Sequence[int]
+    ) -> Dict[str, Any]:
+        """Return the arguments for other numbers of blocks."""
+        return dict(config, depths=tuple(depths))
 
     def example_size(self) -> Tuple[int, ...]:
         """Return the shape of a small input that needs padding."""

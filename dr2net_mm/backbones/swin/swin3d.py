@@ -117,6 +117,23 @@ class Dr2SwinTransformer3D(TokenGridBackbone, SwinTransformer3D):
             plain['pretrained2d'] = False
         return plain
 
+    @classmethod
+    def depths(cls, config: Mapping[str, Any]) -> List[int]:
+        """Return the number of blocks of each stage, by default those of Swin-T."""
+        return list(cls._arch(config).get('depths', (2, 2, 6, 2)))
+
+    @classmethod
+    def with_depths(
+        cls, config: Mapping[str, Any], depths: Sequence[int]
+    ) -> Dict[str, Any]:
+        """Return the arguments for other numbers of blocks."""
+        return dict(config, arch=dict(cls._arch(config), depths=list(depths)))
+
+    @classmethod
+    def _arch(cls, config: Mapping[str, Any]) -> Dict[str, Any]:
+        arch = config.get('arch', 'tiny')
+        return cls.arch_zoo[arch.lower()] if isinstance(arch, str) else arch
+
     def example_size(self) -> Tuple[int, ...]:
         """Return the shape of a small input that needs padding."""
         # Not a multiple of the windows, so that there is padding.

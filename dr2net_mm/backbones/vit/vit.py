@@ -57,6 +57,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
     plain_class = 'mmaction.VisionTransformer'
     usual_frames = 16
     checkpointed_lists = ('blocks',)
+    has_own_size = True
 
     def __init__(
         self,
@@ -123,6 +124,23 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
             # mmaction's class takes this argument and forgets it.
             plain['init_cfg'] = dict(type='Pretrained', checkpoint=path)
         return plain
+
+    @classmethod
+    def depths(cls, config: Mapping[str, Any]) -> List[int]:
+        """Return the number of blocks, 12 by default."""
+        return [config.get('depth', 12)]
+
+    @classmethod
+    def with_depths(
+        cls, config: Mapping[str, Any], depths: Sequence[int]
+    ) -> Dict[str, Any]:
+        """Return the arguments for another number of blocks."""
+        return dict(config, depth=depths[0])
+
+    @classmethod
+    def with_frames(cls, config: Mapping[str, Any], frames: int) -> Dict[str, Any]:
+        """Return the arguments with positions for a number of frames."""
+        return dict(config, num_frames=frames)
 
     def example_size(self) -> Tuple[int, ...]:
         """Return the shape of the smallest video that has all its positions."""

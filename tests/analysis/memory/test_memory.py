@@ -178,7 +178,7 @@ def test_bad_input_is_answered_by_one_line(arguments, message, capsys):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ("type='ResNet'", "type 'ResNet' cannot be analysed; accepted: "),
+        ("type='ResNet'", "type 'ResNet' cannot be analyzed; accepted: "),
         ('depth=50', "unexpected keyword argument 'depth'"),
         ('dual_residual=dict(gamma=1)', "no option 'gamma'"),
         ('frozen_stages=4', 'no output of the model requires a gradient'),

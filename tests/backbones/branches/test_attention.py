@@ -80,7 +80,10 @@ def test_float32_is_mmactions_to_rounding():
     norm, module, _ = attention()
     x = samples()
     found = evaluate(branch_of(norm, module), x)
-    torch.testing.assert_close(found, module(norm(x)), rtol=1e-5, atol=1e-6)
+    wanted = module(norm(x))
+    # Where terms cancel, the rounding of the largest ones is left.
+    largest = wanted.abs().max().item()
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6 * largest)
 
 
 @pytest.mark.parametrize('chunk', [1, 2 * TOKENS, 4 * TOKENS - 1])
