@@ -15,7 +15,7 @@ from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.backbones.base.fit import compare, layout, shapes
 from dr2net_mm.backbones.base.pretrained import guarded_loading, pretrained_source
 from dr2net_mm.engine.model_wrappers import unwrapped
-from dr2net_mm.engine.runner.loops import VALIDATED_INFO
+from dr2net_mm.engine.runner.resumable_loop import VALIDATED_INFO
 from dr2net_mm.errors import UserError
 
 from .resumed_config import changed_keys, describe_changes

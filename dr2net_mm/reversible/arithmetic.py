@@ -11,7 +11,7 @@ done and undone. Its operations end in ``_`` where they reuse a stream's memory.
 """
 
 import math
-from typing import Iterator, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -22,30 +22,13 @@ from .coefficients import BETA_BITS, beta_numerator
 from .kernels import dispatch, fused
 from .options import DualResidualOptions
 from .ratio import Ratio
-
-#: Elements handled at a time by elementwise work on whole streams: few enough on the
-#: CPU for its cache, many enough elsewhere to keep a device busy.
-CPU_SLICE = 1 << 18
-DEVICE_SLICE = 1 << 22
+from .slices import slice_size, slices
 
 #: First magnitude, in fixed-point units, that an int32 stream cannot hold.
 LIMIT = 2.0**31
 
 #: Growth of a stream, in bits, that its range has room for.
 GROWTH_BITS = 6
-
-
-def slice_size(tensor: Tensor) -> int:
-    """Return the elements of a slice of a stream."""
-    return CPU_SLICE if tensor.device.type == 'cpu' else DEVICE_SLICE
-
-
-def slices(*tensors: Tensor) -> Iterator[Tuple[Tensor, ...]]:
-    """Return the flat slices of contiguous tensors of equal size, together."""
-    flat = [tensor.view(-1) for tensor in tensors]
-    size = slice_size(flat[0])
-    for start in range(0, flat[0].numel(), size):
-        yield tuple(tensor[start : start + size] for tensor in flat)
 
 
 class Arithmetic:

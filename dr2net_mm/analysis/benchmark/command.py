@@ -4,7 +4,7 @@ import argparse
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 
@@ -16,9 +16,7 @@ from dr2net_mm.analysis.backbone_arguments import (
 )
 from dr2net_mm.analysis.memory.plan_report import memory_budget
 from dr2net_mm.analysis.precision import PRECISIONS
-from dr2net_mm.analysis.subjects.backbones import depths_of, with_depths
 from dr2net_mm.analysis.subjects.detectors import config_detector
-from dr2net_mm.analysis.subjects.timm_models import fitted, is_timm
 from dr2net_mm.cli.command import OneLineParser, chunk_size, positive_int, run_command
 from dr2net_mm.cli.output import check_output, write_json
 from dr2net_mm.errors import UserError
@@ -35,14 +33,13 @@ from .cases import (
 )
 from .plot import draw_scatter, draw_sweep
 from .report import Progress, result_table, summarize
+from .sweep import parse_sweep, sweep_subjects
 
 _IGNORED_WARNINGS = (
     'float arithmetic at',  # That it is not accurate does not change its speed.
     '.*use_reentrant',  # mmdet leaves it unsaid, as it does indexing of meshgrid.
     '.*meshgrid',
 )
-
-SWEEPS = ('img-size', 'depth')
 
 
 def benchmark(
@@ -83,49 +80,6 @@ def benchmark(
             memory.append(bench.counted_bytes(case) if count_memory else None)
     seconds = [[result['seconds'] for result in found] for found in results]
     return summarize(cases, seconds, memory, subject.batch)
-
-
-def _sweep_subjects(
-    options: argparse.Namespace, subject: Subject
-) -> Iterator[Tuple[Optional[int], Subject]]:
-    """Return the subjects of a sweep with the values that they differ in."""
-    if options.sweep is None:
-        yield None, subject
-        return
-    kind, values = options.sweep
-    for value in values:
-        if kind == 'img-size':
-            frames = subject.image_size[:-2]
-            backbone = subject.backbone
-            if is_timm(backbone):
-                backbone = fitted(backbone, [(value, value)])
-            yield (
-                value,
-                subject._replace(backbone=backbone, image_size=(*frames, value, value)),
-            )
-            continue
-        depths = depths_of(subject.backbone)
-        depths[depths.index(max(depths))] = value
-        backbone = with_depths(subject.backbone, depths)
-        yield value, subject._replace(backbone=backbone)
-
-
-def _sweep(values: Sequence[str]) -> Tuple[str, List[int]]:
-    """Parse and check `--sweep KIND VALUE …`.
-
-    Raises:
-        UserError: if the kind is unknown, or there are not two values or more.
-    """
-    kind, numbers = values[0], values[1:]
-    if kind not in SWEEPS or len(numbers) < 2:
-        raise UserError(
-            f'--sweep {" ".join(values)}: give one of {", ".join(SWEEPS)} and at least '
-            'two values, such as --sweep img-size 256 512 1024'
-        )
-    try:
-        return kind, sorted({positive_int(number) for number in numbers})
-    except argparse.ArgumentTypeError as error:
-        raise UserError(f'--sweep {kind}: {error}') from error
 
 
 def _parser() -> OneLineParser:
@@ -242,7 +196,7 @@ def _command(options: argparse.Namespace) -> None:
     for message in _IGNORED_WARNINGS:
         warnings.filterwarnings('ignore', message=message)
     if options.sweep is not None:
-        options.sweep = _sweep(options.sweep)
+        options.sweep = parse_sweep(options.sweep)
     backbone, size = chosen_input(options, chosen_backbone(options), default=512)
     subject = Subject(
         backbone,
@@ -263,7 +217,7 @@ def _command(options: argparse.Namespace) -> None:
     kind = options.sweep[0] if options.sweep else None
     print(', '.join(f'{key} {value}' for key, value in machine.items()))
     rows: List[Dict[str, Any]] = []
-    subjects = list(_sweep_subjects(options, subject))
+    subjects = list(sweep_subjects(options, subject))
     progress = Progress(len(subjects) * len(cases) * (options.rounds + options.warm_up))
     for value, part in subjects:
         found = benchmark(

@@ -1,7 +1,7 @@
 """mmaction's MViTv2 as a dual-residual backbone."""
 
 from functools import partial
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from mmaction.models.backbones.mvit import MViT, resize_pos_embed
@@ -54,6 +54,7 @@ class Dr2MViT(MultiscaleBackbone, MViT):
     plain_class = 'mmaction.MViT'
     usual_frames = 16
     checkpointed_lists = ('blocks',)
+    has_own_size = True
 
     def __init__(
         self,
@@ -104,6 +105,13 @@ class Dr2MViT(MultiscaleBackbone, MViT):
         if not self.output_cls_token:
             return tuple(outputs)
         return tuple(map(list, zip(outputs[::2], outputs[1::2])))
+
+    @classmethod
+    def depths(cls, config: Mapping[str, Any]) -> List[int]:
+        """Return the number of blocks, as one stage."""
+        arch = config.get('arch', 'base')
+        arch = cls.arch_zoo[arch] if isinstance(arch, str) else arch
+        return [arch['num_layers']]
 
     def example_size(self) -> Tuple[int, ...]:
         """Shape [C, T, H, W] of a video that the network is built for."""

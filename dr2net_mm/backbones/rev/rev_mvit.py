@@ -1,6 +1,6 @@
 """Reversible Multiscale Vision Transformer."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
@@ -95,6 +95,7 @@ class RevMViT(MultiscaleBackbone, BaseModule):
 
     plain_class = 'ConventionalMViT'
     checkpointed_lists = ('blocks',)
+    has_own_size = True
 
     def __init__(
         self,
@@ -184,6 +185,13 @@ class RevMViT(MultiscaleBackbone, BaseModule):
         tokens = self._recomputed(self._embed, x, size)
         outputs = self._run_scales(x, tokens, size)
         return outputs[0] if self.single_output else tuple(outputs)
+
+    @classmethod
+    def depths(cls, config: Mapping[str, Any]) -> List[int]:
+        """Return the number of blocks, as one stage."""
+        arch = config.get('arch', 'image-base')
+        arch = REV_MVIT_ARCHS[arch] if isinstance(arch, str) else arch
+        return [arch['num_layers']]
 
     def example_size(self) -> Tuple[int, ...]:
         """Shape [C, (T,) H, W] of an input that the position embeddings are for."""

@@ -1,6 +1,6 @@
 """Reversible Vision Transformer."""
 
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
@@ -140,6 +140,7 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
 
     plain_class = 'ConventionalVisionTransformer'
     checkpointed_lists = ('layers',)
+    has_own_size = True
 
     def __init__(
         self,
@@ -218,6 +219,13 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
                 padded_plan(plan, 0, branches),
             )
         )
+
+    @classmethod
+    def depths(cls, config: Mapping[str, Any]) -> List[int]:
+        """Return the number of blocks, as one stage."""
+        arch = config.get('arch', 'deit-base')
+        arch = REV_VIT_ARCHS[arch] if isinstance(arch, str) else arch
+        return [arch['num_layers']]
 
     def example_size(self) -> Tuple[int, ...]:
         """Shape [C, H, W] of an image that the position embeddings are for."""

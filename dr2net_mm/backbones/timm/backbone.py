@@ -58,6 +58,7 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
 
     #: With the same arguments and names.
     plain_class = 'ConventionalTimmBackbone'
+    has_own_size = True
 
     def __init__(
         self,

@@ -1,8 +1,5 @@
 """VideoMAE's Vision Transformer as a dual-residual backbone."""
 
-import difflib
-import inspect
-import warnings
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch.nn.functional as F
@@ -11,13 +8,14 @@ from mmaction.models.backbones.vit_mae import VisionTransformer
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from dr2net_mm.backbones.base.arguments import checkpointing_refusal
 from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.backbones.branches import AttentionBranch, FeedForwardBranch
 from dr2net_mm.reversible import Branch
 from dr2net_mm.reversible.plan import Plan, StageCost
 from dr2net_mm.reversible.replay import AutocastState
+
+from .arguments import check_arguments
 
 GridSize = Tuple[int, int, int]
 
@@ -67,7 +65,7 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
         inflate_input: bool = False,
         **kwargs: Any,
     ) -> None:
-        _check_arguments(kwargs)
+        check_arguments(kwargs)
         super().__init__(*args, **kwargs)
         self.inflate_input = inflate_input
         if pretrained:
@@ -292,27 +290,3 @@ class Dr2VisionTransformer(DualResidualBackbone, VisionTransformer):
                 between=stream * normed * (1 + (not mapped)),
             )
         ]
-
-
-def _check_arguments(arguments: Dict[str, Any]) -> None:
-    """Raise for arguments that mmaction's class would pass over in silence."""
-    # Configs of Swins have it; False asks for nothing.
-    if arguments.pop('with_cp', False):
-        raise ValueError(checkpointing_refusal('Dr2VisionTransformer'))
-    known = list(inspect.signature(VisionTransformer.__init__).parameters)[1:-1]
-    for name in arguments:
-        if name not in known:
-            near = difflib.get_close_matches(
-                name, [*known, 'dual_residual', 'inflate_input'], n=1
-            )
-            raise TypeError(
-                f'Dr2VisionTransformer has no argument {name!r}; '
-                + (f'did you mean {near[0]!r}?' if near else f'it has {known}.')
-            )
-    values = arguments.get('init_values')
-    if values and not isinstance(values, float):
-        warnings.warn(
-            f'init_values={values!r} is no float, and mmaction makes no gamma of it; '
-            'write it with a decimal point, or 0.0 for none.',
-            stacklevel=3,
-        )

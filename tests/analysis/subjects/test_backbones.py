@@ -127,3 +127,14 @@ def test_a_video_step_takes_less_than_checkpointing_and_a_budget_is_kept(name, s
     row = budget_memory(BACKBONES[name], 0.4, size, 1)
     assert dr2['peak_bytes'] < row['peak_bytes'] <= row['budget_bytes']
     assert '#' in ''.join(row['plan'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'depth'),
+    [('rev-vit-s', 12), ('rev-vit-l', 24), ('rev-mvit-b', 16), ('mvit-t', 10)],
+)
+def test_published_networks_tell_their_depth_which_is_fixed(name, depth):
+    backbone = named_backbone(name)
+    assert depths_of(backbone) == [depth]
+    with pytest.raises(UserError, match='cannot be set'):
+        with_depths(backbone, [2])

@@ -4,7 +4,7 @@ The rules are those of ``CocoDataset.parse_data_info`` and of pycocotools' ``COC
 """
 
 from itertools import chain
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 
@@ -21,21 +21,10 @@ from .coco_findings import (
     shown,
 )
 from .coco_structure import of_other_type
+from .coco_use import Annotations, check_evaluation, check_use
 
 # Share of boxes beyond their image from which two corners are suspected.
 _SUSPICIOUS = 0.5
-
-
-class _Annotations(NamedTuple):
-    """Annotations that mmdet reads, with their numbers in the file."""
-
-    items: List[dict]
-    numbers: Sequence[int]
-
-    def name(self, position: int) -> str:
-        return name_entry(
-            'annotations', int(self.numbers[position]), self.items[position]
-        )
 
 
 def check_annotations(content: dict, path: str, use: CocoUse) -> List[Finding]:
@@ -54,7 +43,7 @@ def check_annotations(content: dict, path: str, use: CocoUse) -> List[Finding]:
         for number, item in enumerate(everything)
         if item['image_id'] in images and not item.get('ignore', False)
     ]
-    read = _Annotations([everything[number] for number in numbers], numbers)
+    read = Annotations([everything[number] for number in numbers], numbers)
     names = labels_of(content, use.classes)
     wanted = {c['id'] for c in content['categories'] if c['name'] in names}
     errors = _check_fields(read, wanted, use)
@@ -63,7 +52,7 @@ def check_annotations(content: dict, path: str, use: CocoUse) -> List[Finding]:
     else:
         found += _check_boxes(read, images, wanted, use)
         if use.evaluated:
-            found += _check_evaluation(everything, images, wanted)
+            found += check_evaluation(everything, images, wanted)
     return [Finding(f.is_error, f'{path}: {f.message}') for f in found]
 
 
@@ -112,7 +101,7 @@ def _all_boxes(values: Sequence[Any]) -> bool:
     )
 
 
-def _check_fields(read: _Annotations, wanted: set, use: CocoUse) -> List[str]:
+def _check_fields(read: Annotations, wanted: set, use: CocoUse) -> List[str]:
     """Find wrong boxes, areas and crowd marks, which end or spoil a run."""
     found = []
 
@@ -162,7 +151,7 @@ def _check_fields(read: _Annotations, wanted: set, use: CocoUse) -> List[str]:
 
 
 def _check_boxes(
-    read: _Annotations, images: Dict[Any, dict], wanted: set, use: CocoUse
+    read: Annotations, images: Dict[Any, dict], wanted: set, use: CocoUse
 ) -> List[Finding]:
     total = len(read.items)
     boxes = np.array(column(read.items, 'bbox'), dtype=np.float64).reshape(-1, 4)
@@ -209,7 +198,7 @@ def _check_boxes(
             )
         )
     of_class = np.array([i['category_id'] in wanted for i in read.items], dtype=bool)
-    found += _check_use(read, left, of_class, images, boxes, use)
+    found += check_use(read, left, of_class, images, boxes, use)
     beyond = left & ((x + w > width + 1) | (y + h > height + 1))
     if left.any() and beyond.sum() >= max(2, _SUSPICIOUS * left.sum()):
         first = int(np.flatnonzero(beyond)[0])
@@ -222,82 +211,4 @@ def _check_boxes(
                 "COCO's boxes are [x, y, width, height]",
             )
         )
-    return found
-
-
-def _check_use(
-    read: _Annotations,
-    left: np.ndarray,
-    of_class: np.ndarray,
-    images: Dict[Any, dict],
-    boxes: np.ndarray,
-    use: CocoUse,
-) -> List[Finding]:
-    """Find boxes of other classes, files without a usable box, empty images."""
-    found = []
-    foreign = int((left & ~of_class).sum())
-    if foreign:
-        found.append(
-            Finding(
-                False,
-                f'{foreign} of {len(left)} boxes are of categories that metainfo does '
-                'not name, and are left out',
-            )
-        )
-    usable = left & of_class
-    learnt = np.array([not i.get('iscrowd', False) for i in read.items], dtype=bool)
-    if use.trained and use.needs_boxes and not (usable & learnt).any():
-        if len(left) and (boxes[:, :2] + boxes[:, 2:] <= 1).all():
-            hint = 'all lie within 0 and 1: give them in pixels'
-        elif len(left):
-            hint = 'correct the annotations, or metainfo of the dataset'
-        else:
-            hint = 'is it the right file?'
-        text = f'none of {len(left)} annotations is a box to learn from; {hint}'
-        return [*found, Finding(True, text)]
-    if use.trained and use.drops_empty:
-        with_boxes = {item['image_id'] for item, c in zip(read.items, of_class) if c}
-        empty = len(images) - len(with_boxes)
-        if empty:
-            found.append(
-                Finding(
-                    False,
-                    f'{empty} of {len(images)} images without annotations are left out '
-                    '(filter_cfg.filter_empty_gt=True)',
-                )
-            )
-    return found
-
-
-def _check_evaluation(
-    annotations: List[dict], images: Dict[Any, dict], wanted: set
-) -> List[Finding]:
-    found = []
-    counted = [
-        (number, item)
-        for number, item in enumerate(annotations)
-        if item['category_id'] in wanted and item['image_id'] in images
-    ]
-    text = next((x for x in counted if isinstance(x[1]['id'], str)), None)
-    if text:
-        message = (
-            f'{name_entry("annotations", *text)} has a text as id, on which the '
-            'evaluation stops; number the annotations from 1'
-        )
-        found.append(Finding(True, message))
-    zero = next((x for x in counted if x[1]['id'] == 0), None)
-    if zero:
-        message = (
-            f'{name_entry("annotations", *zero)} has the id 0, which pycocotools takes '
-            'for "no object": finding it counts as a false detection. Number the '
-            'annotations from 1'
-        )
-        found.append(Finding(False, message))
-    ignored = sum(bool(item.get('ignore', False)) for _, item in counted)
-    if ignored:
-        message = (
-            f'{ignored} annotations with "ignore" are left out in training but count '
-            'as objects in the evaluation; mark them with "iscrowd": 1 instead'
-        )
-        found.append(Finding(False, message))
     return found

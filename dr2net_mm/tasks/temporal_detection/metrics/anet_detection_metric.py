@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import defaultdict
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -18,27 +18,12 @@ from dr2net_mm.tasks.temporal_detection.datasets.temporal_annotations import (
 )
 
 from .classifier_scores import ClassifierScores
-from .detection_ap import Detections, average_precisions
+from .detection_ap import average_precisions
 from .detection_truth import ANY_CLASS, DetectionTruth
+from .proposals import Proposals, named, read_proposals
 
 ACTIVITYNET_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 THUMOS_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-
-
-class Proposals(NamedTuple):
-    """Predictions for a video: float64 [n, 2] in seconds, float64 [n], names [n].
-
-    A proposal of a localizer without classes has the name None.
-    """
-
-    segments: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-
-    def of_class(self, label: str) -> Detections:
-        """Return the predictions of one class."""
-        chosen = self.labels == label
-        return Detections(self.segments[chosen], self.scores[chosen])
 
 
 @METRICS.register_module()
@@ -147,7 +132,7 @@ class ANetDetectionMetric(BaseMetric):
             data_samples: What the model's ``predict`` returned.
         """
         for sample in data_samples:
-            self.results.append((str(sample['video_name']), *_proposals(sample)))
+            self.results.append((str(sample['video_name']), *read_proposals(sample)))
 
     def compute_metrics(self, results: List[tuple]) -> Dict[str, float]:
         """Evaluate the proposals of all videos."""
@@ -184,7 +169,7 @@ class ANetDetectionMetric(BaseMetric):
         labeled = {}
         for video, found in proposals.items():
             if self.class_agnostic:
-                labeled[video] = _named(found, ANY_CLASS)
+                labeled[video] = named(found, ANY_CLASS)
                 continue
             nameless = found.labels == None  # noqa: E711 (element by element)
             if not nameless.any():
@@ -200,7 +185,7 @@ class ANetDetectionMetric(BaseMetric):
             parts = [Proposals(*(field[~nameless] for field in found))]
             rest = Proposals(*(field[nameless] for field in found))
             for label, weight in self.classifier.best(video):
-                parts.append(_named(rest._replace(scores=rest.scores * weight), label))
+                parts.append(named(rest._replace(scores=rest.scores * weight), label))
             labeled[video] = Proposals(*map(np.concatenate, zip(*parts)))
         return labeled
 
@@ -283,26 +268,3 @@ def _two_decimals(threshold: float) -> str:
 
 def _warn(message: str) -> None:
     print_log(message, logger='current', level=logging.WARNING)
-
-
-def _proposals(sample: dict) -> Proposals:
-    """Return the proposals of a video; raise if their numbers are invalid."""
-    found = sample['proposal_list']
-    segments = np.array([p['segment'] for p in found], dtype=np.float64).reshape(-1, 2)
-    scores = np.array([p['score'] for p in found], dtype=np.float64)
-    wrong = ~(np.isfinite(segments).all(axis=1) & np.isfinite(scores))
-    if wrong.any():
-        index = int(wrong.argmax())
-        raise UserError(
-            f'segment {segments[index].tolist()} with score {scores[index]}, predicted '
-            f'for video {sample["video_name"]!r}, is not finite; the model has '
-            'diverged, or overflows in half precision'
-        )
-    labels = np.empty(len(found), dtype=object)
-    labels[:] = [p.get('label') for p in found]
-    return Proposals(segments, scores, labels)
-
-
-def _named(proposals: Proposals, label: str) -> Proposals:
-    """Copy proposals with another class."""
-    return proposals._replace(labels=np.full(len(proposals.scores), label, object))
