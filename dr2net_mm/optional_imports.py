@@ -1,4 +1,4 @@
-"""Which optional packages can be imported, and why others cannot."""
+"""Optional packages that can be imported, and reasons why others cannot."""
 
 import importlib
 from importlib.util import find_spec

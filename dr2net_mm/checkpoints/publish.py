@@ -32,7 +32,7 @@ _DROPPED_META = ('hook_msgs',)
 
 
 class Published(NamedTuple):
-    """What is published, and what a reader should know about it.
+    """A published checkpoint, and notes on it for its reader.
 
     Attributes:
         content: ``meta`` and ``state_dict``.

@@ -1,1 +1,1 @@
-"""What the command-line tools share: arguments, tables, errors in one line."""
+"""Shared parts of the command-line tools: arguments, tables, one-line errors."""

@@ -1,4 +1,4 @@
-"""What to say of exceptions of the frameworks whose own text says nothing."""
+"""Explanations of exceptions whose own text says nothing."""
 
 import linecache
 import re

@@ -1,4 +1,4 @@
-"""What the command lines of ``tools/model_converters/`` share."""
+"""Shared parts of the command lines of ``tools/model_converters/``."""
 
 import argparse
 from typing import Callable, Dict, Iterable

@@ -1,4 +1,4 @@
-"""What plugs into MMEngine's training engine."""
+"""Plug-ins for MMEngine's training engine."""
 
 from .hooks import (
     ActivationCheckpointHook,

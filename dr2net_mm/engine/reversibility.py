@@ -1,4 +1,4 @@
-"""How exactly a backbone is reversed on a sample, beside a training that goes on."""
+"""Measurement of how exactly a backbone is reversed while it trains."""
 
 import contextlib
 from functools import partial
@@ -16,7 +16,7 @@ from dr2net_mm.reversible.replay import AutocastState, RngState, hooks_silenced
 
 
 class Sample(NamedTuple):
-    """What a backbone was given for some samples of a batch.
+    """Inputs and gradients of a backbone for some samples of a batch.
 
     Attributes:
         inputs: Its inputs [K, ...].
@@ -39,7 +39,7 @@ class Sample(NamedTuple):
 
 
 class SampleTaker:
-    """Takes the first samples of a batch from a backbone as it trains.
+    """Observer that takes the first samples of a batch from a training backbone.
 
     Args:
         backbone: The backbone, inside all wrappers.

@@ -29,7 +29,7 @@ TOLERANCE = 1e-3
 
 
 class PlainModel(NamedTuple):
-    """What is exported.
+    """An exported plain model.
 
     Attributes:
         checkpoint: ``meta`` and ``state_dict``.

@@ -1,4 +1,4 @@
-"""What temporal action detection scores by chance."""
+"""Scores of temporal action detection by chance."""
 
 from typing import Any, Dict, List, Sequence
 

@@ -1,4 +1,4 @@
-"""What a finished training left in its work dir, and a picture of how it went."""
+"""Files of a finished training in its work dir, and a picture of its course."""
 
 import json
 from pathlib import Path

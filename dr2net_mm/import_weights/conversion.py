@@ -1,4 +1,4 @@
-"""What a converter returns, and the steps that converters share."""
+"""Result of a converter, and the steps that converters share."""
 
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 

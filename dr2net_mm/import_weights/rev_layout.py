@@ -1,4 +1,4 @@
-"""Which Rev-ViT or Rev-MViT some weights belong to."""
+"""Recognition of the Rev-ViT or Rev-MViT that weights belong to."""
 
 import math
 import re
@@ -16,7 +16,7 @@ HEAD_WIDTH = 64
 
 
 class RevLayout(NamedTuple):
-    """What follows from weights.
+    """Layout of a network as its weights show it.
 
     Attributes:
         shapes: Shape of every tensor of the network, by name.

@@ -15,7 +15,7 @@ Shape = Tuple[int, ...]
 
 
 class VitLayout(NamedTuple):
-    """What the weights of a ``VisionTransformer`` say about it.
+    """Layout of a ``VisionTransformer`` as its weights show it.
 
     Attributes:
         embed_dims: Channels of a token.

@@ -1,4 +1,4 @@
-"""Which COCO-format files a config uses, and how; their check before a run.
+"""Check of the COCO-format files of a config before a run.
 
 ``check_data=False`` in the config leaves the check out. Results for large files are
 kept in ``$XDG_CACHE_HOME/dr2net_mm`` (``~/.cache``) until the file or its use changes.

@@ -216,7 +216,7 @@ def testing_config(args: argparse.Namespace) -> Config:
 
 
 class FirstIterationHook(Hook):
-    """Calls back when the first iteration begins, i.e. when all is built and loaded."""
+    """Hook that calls back when the first iteration begins, all built and loaded."""
 
     priority = 'VERY_HIGH'
 

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and what it needs to go on exactly."""
+"""Choice of the checkpoint to resume from, and loops that resume exactly."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a changed config does to a run that goes on, and what MMEngine ignores of it."""
+"""Effect of a changed config on a resumed run, and what MMEngine ignores of it."""
 
 import ast
 from typing import Any, Dict, List, Mapping, NamedTuple

@@ -1,4 +1,4 @@
-"""How a stage is called: the one signature of a stage and of what runs in its place."""
+"""Calling convention of a stage and of its replacements: one signature."""
 
 import functools
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Which steps store their activations, given a memory budget.
+"""Plan of which steps store their activations, given a memory budget.
 
 A stored step keeps the graph of its branch in the forward pass and spares the
 reconstruction one evaluation of it; everything else, and every bit of the result, is
@@ -22,7 +22,7 @@ RESERVE = 0.02
 
 
 class StepCost(NamedTuple):
-    """What one residual branch costs.
+    """Cost of one residual branch.
 
     Attributes:
         kept: Bytes that it keeps where it is stored.
@@ -41,7 +41,7 @@ class StepCost(NamedTuple):
 
 
 class StageCost(NamedTuple):
-    """What one stage costs.
+    """Cost of one stage.
 
     Attributes:
         stream: Bytes of one of its streams.

@@ -1,4 +1,4 @@
-"""How alpha and beta travel from their start to their end point."""
+"""Path of alpha and beta from their start to their end point."""
 
 import math
 from typing import List, Sequence, Tuple

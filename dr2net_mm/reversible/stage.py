@@ -21,7 +21,7 @@ from .traced import is_traced, run_traced
 
 
 class DualResidualStage(Stage):
-    """Runs a sequence of residual branches F_1 … F_N with two streams.
+    """Sequence of residual branches F_1 … F_N, run with two streams.
 
         y_0 = β·x_0
         x_i = F_i(x_{i-1}) + α·x_{i-1} + y_{i-1}

@@ -1,4 +1,4 @@
-"""What a stage computes from its two streams after the last branch."""
+"""Layers of a stage after the last branch: fusion of its streams and outputs."""
 
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 

@@ -1,4 +1,4 @@
-"""What a stage keeps between its forward and its backward pass."""
+"""Memory of a stage between its forward and its backward pass."""
 
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -12,7 +12,7 @@ from .replay import AutocastState, RngState
 
 
 class ParameterVersions:
-    """Notices parameters that change between the forward and the backward pass.
+    """Detector of parameters that change between the forward and backward pass.
 
     Args:
         parameters: Parameters that get a gradient.
@@ -39,7 +39,7 @@ class ParameterVersions:
 
 
 class StepRecord:
-    """What one branch step keeps for its backward pass.
+    """Memory of one branch step for its backward pass.
 
     Args:
         arithmetic: The arithmetic of the step.

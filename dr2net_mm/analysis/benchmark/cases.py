@@ -1,4 +1,4 @@
-"""What the benchmark compares, and one training step of each."""
+"""Variants that the benchmark compares, and one training step of each."""
 
 import platform
 import time
@@ -52,7 +52,7 @@ class Case(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is measured: a backbone, or a detector with one, and its input.
+    """A measured backbone, or a detector with one, and its input.
 
     Attributes:
         backbone: Arguments of the backbone, either class.
@@ -108,7 +108,7 @@ def make_cases(
 
 
 class Bench:
-    """Builds the models of some cases and runs training steps of them.
+    """Builder of the models of some cases, and runner of their training steps.
 
     Cases that differ in precision alone share a model, whose gradients are dropped
     before every step.

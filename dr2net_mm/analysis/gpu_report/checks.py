@@ -1,4 +1,4 @@
-"""What the steps of the report do: each takes its settings and returns its results.
+"""Steps of the report: each takes its settings and returns its results.
 
 They run in a process of their own (:mod:`.process`). Backbones and detectors are timed
 as by ``tools/analysis/benchmark.py``; the soak is ``tools/analysis/soak.py``.

@@ -38,7 +38,7 @@ exit codes: 0 all passed, 1 a step failed, 2 bad input, 143 stopped by SIGTERM
 
 
 class _Stop:
-    """Notes the signals that ask for an end while it is entered."""
+    """Context that notes the signals asking for an end."""
 
     def __init__(self) -> None:
         self.number: Optional[int] = None

@@ -45,7 +45,7 @@ SMALL = 64
 
 
 class ValuesOnHost(TorchDispatchMode):
-    """Lets tensors on the host, which have values, work together with meta tensors.
+    """Mode in which tensors on the host work together with meta tensors.
 
     Small integer tensors stay on the host when they are moved to the meta device;
     where any operator sees tensors of both, those of the host lose their values.
@@ -88,7 +88,7 @@ def _to_meta(leaf: Any) -> Any:
 
 
 class _DeformableAttention(torch.autograd.Function):
-    """What mmcv's CUDA operator allocates and keeps, without computing anything."""
+    """Allocations of mmcv's CUDA operator, without its computation."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:

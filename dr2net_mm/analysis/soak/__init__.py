@@ -1,1 +1,1 @@
-"""Whether anything grows while a network trains for long."""
+"""Growth of memory and other resources over a long training."""

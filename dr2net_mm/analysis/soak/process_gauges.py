@@ -1,4 +1,4 @@
-"""What a process holds besides tensors: files, threads, children, objects, caches."""
+"""Resources of a process besides tensors: files, threads, children, objects, caches."""
 
 import gc
 import multiprocessing

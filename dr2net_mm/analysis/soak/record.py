@@ -54,7 +54,7 @@ class Record(NamedTuple):
 
 
 class Gauge(NamedTuple):
-    """What became of one thing that must not grow.
+    """First and last amount of one thing that must not grow.
 
     Attributes:
         name: One of :data:`ALLOWED_GROWTH`.
@@ -79,7 +79,7 @@ class Gauge(NamedTuple):
 
 
 class _CudaBytes:
-    """What :class:`LiveBytes` counts, as CUDA's allocator counts it."""
+    """Counter of :class:`LiveBytes` by CUDA's own allocator."""
 
     def __enter__(self) -> '_CudaBytes':
         return self

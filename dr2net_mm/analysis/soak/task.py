@@ -1,4 +1,4 @@
-"""What a soak trains: a backbone or a detector, on random inputs of varying size."""
+"""Task of a soak: a backbone or a detector on random inputs of varying size."""
 
 import contextlib
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple

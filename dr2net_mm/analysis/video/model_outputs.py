@@ -1,4 +1,4 @@
-"""What a model says about the samples of its config's test set."""
+"""Outputs of a model for the samples of its config's test set."""
 
 from typing import Any, List, Optional
 

@@ -31,7 +31,7 @@ class Prediction(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """What is drawn of one video; times in seconds, predictions best first."""
+    """Drawn segments of one video; times in seconds, predictions best first."""
 
     video: AnnotatedVideo
     predictions: List[Prediction]

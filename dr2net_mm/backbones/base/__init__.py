@@ -1,1 +1,1 @@
-"""What every dual-residual backbone shares."""
+"""Base of every dual-residual backbone."""

@@ -1,4 +1,4 @@
-"""What backbones say of arguments that they cannot take."""
+"""Messages of backbones about arguments that they cannot take."""
 
 from typing import Any
 

@@ -19,7 +19,7 @@ _STREAM_BYTES = 4
 
 
 class CostedStage(Stage):
-    """Stands in for a stage on the meta device, and finds what that would cost.
+    """Replacement of a stage on the meta device that notes what it would cost.
 
     Args:
         backbone: The backbone, whose branches are costed.

@@ -1,4 +1,4 @@
-"""What a dual-residual backbone says of itself, for analysis tools and exports."""
+"""Declaration of a dual-residual backbone, for analysis tools and exports."""
 
 from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple
 

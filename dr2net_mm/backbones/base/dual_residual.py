@@ -1,4 +1,4 @@
-"""What every dual-residual backbone shares."""
+"""Base of every dual-residual backbone."""
 
 import contextlib
 from typing import (

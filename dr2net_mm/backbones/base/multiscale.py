@@ -1,4 +1,4 @@
-"""What multiscale transformers share: runs of branches and transitions between them."""
+"""Base of multiscale transformers: runs of branches, transitions between them."""
 
 from abc import ABC, abstractmethod
 from functools import partial
@@ -16,7 +16,7 @@ Size = Tuple[int, ...]
 
 
 class Item(NamedTuple):
-    """What follows the shape-preserving blocks of a run.
+    """Layers after the shape-preserving blocks of a run.
 
     Attributes:
         scale: Number of a scale whose output is taken here, or None.
@@ -125,7 +125,7 @@ class MultiscaleBackbone(CountedCosts, DualResidualBackbone, ABC):
 
     @property
     def _chunk(self) -> Union[None, int, str]:
-        """How many tokens at a time; all of them in a graph that others record."""
+        """Tokens at a time; all of them in a graph that others record."""
         return None if is_traced() else self.dual_residual_options.chunk
 
     def _run_scales(self, images: Tensor, x: Tensor, size: Size) -> List[Tensor]:

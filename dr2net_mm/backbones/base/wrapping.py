@@ -1,4 +1,4 @@
-"""Which wrappers of a model a dual-residual backbone can work under."""
+"""Wrappers of a model that a dual-residual backbone can work under."""
 
 import sys
 from typing import Tuple

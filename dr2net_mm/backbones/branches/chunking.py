@@ -1,4 +1,4 @@
-"""How many tokens a branch is evaluated on at a time."""
+"""Number of tokens that a branch is evaluated on at a time."""
 
 from typing import Optional, Union
 

@@ -1,4 +1,4 @@
-"""What a branch costs, estimated from the modules that it is made of."""
+"""Cost of a branch, estimated from the modules that it is made of."""
 
 from typing import Iterable, Iterator
 

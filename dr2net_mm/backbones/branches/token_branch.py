@@ -1,4 +1,4 @@
-"""What branches that work token by token, or group by group, have in common."""
+"""Base of branches that work token by token, or group by group."""
 
 from typing import Optional, Sequence, Union
 

@@ -30,7 +30,7 @@ class WindowLayout(NamedTuple):
 
 
 class WindowContext(NamedTuple):
-    """What attention needs to know of a piece of windows.
+    """Context of a piece of windows, as attention needs it.
 
     Attributes:
         windows: Number of windows.

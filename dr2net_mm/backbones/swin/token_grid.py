@@ -1,4 +1,4 @@
-"""What the dual-residual backbones whose stages are token grids share."""
+"""Base of the dual-residual backbones whose stages are token grids."""
 
 from abc import ABC, abstractmethod
 from functools import partial

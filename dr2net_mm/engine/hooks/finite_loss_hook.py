@@ -14,7 +14,7 @@ from dr2net_mm.errors import NonFiniteError
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops training when the loss is NaN or infinite.
+    """Hook that stops training when the loss is NaN or infinite.
 
     From then on every weight is NaN, and with ``max_keep_ckpts`` the checkpoints from
     before are soon gone. No checkpoint with such a weight is written either, whichever

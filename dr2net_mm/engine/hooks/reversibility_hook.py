@@ -44,7 +44,7 @@ EXACT_ADVICE = (
 
 
 class Place(NamedTuple):
-    """Where an error is measured: a stage, or the gradients of a backbone."""
+    """Place of a measured error: a stage, or the gradients of a backbone."""
 
     backbone: str
     stage: Optional[str]
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
 @HOOKS.register_module()
 class ReversibilityHook(Hook):
-    """Compares the reversible backward pass with the exact one as training goes on.
+    """Hook that compares the reversible backward pass with the exact one.
 
     Every ``interval`` iterations, beginning with the first, it takes what the backbone
     was given for the first ``samples`` samples of the batch (inputs, gradients of the

@@ -1,4 +1,4 @@
-"""What builds optimizers with a rate for each layer."""
+"""Constructors of optimizers with a rate for each layer."""
 
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .parameter_layers import parameter_layers

@@ -1,4 +1,4 @@
-"""What the training loops that resume to the same numbers share."""
+"""Base of the training loops that resume to the same numbers."""
 
 from typing import Any, Callable, Dict, Iterator, List, Tuple, Union
 
@@ -17,7 +17,7 @@ VALIDATED_INFO = 'resumable_loop/validated_iter'
 
 
 class ResumableLoop(BaseLoop):
-    """What the two loops share; comes before MMEngine's loop among the bases."""
+    """Base of the two loops; comes before MMEngine's loop among the bases."""
 
     #: Whether the loop counts epochs.
     _counts_epochs: bool

@@ -48,7 +48,7 @@ class Piece(NamedTuple):
 
 
 class SetOptions(NamedTuple):
-    """What a set is like; lengths in frames."""
+    """Options of a set; lengths in frames."""
 
     videos: tuple[int, int] = (96, 32)
     clips: tuple[int, int] = (24, 12)

@@ -1,4 +1,4 @@
-"""Whether the fused kernels can be used on a device and for given tensors.
+"""Check that the fused kernels can be used on a device and for given tensors.
 
 The environment variable ``DR2NET_FUSED=0`` turns them off. Under Triton's interpreter
 (``TRITON_INTERPRET=1``) they take CPU tensors too, for tests.

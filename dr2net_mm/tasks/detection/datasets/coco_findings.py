@@ -15,7 +15,7 @@ class Finding(NamedTuple):
 
 
 class CocoUse(NamedTuple):
-    """What a config does with a file.
+    """Use that a config makes of a file.
 
     ``classes`` are those of ``metainfo``, None if they are not to be compared; a str
     stands for the mistake of giving one in place of a list.

@@ -1,4 +1,4 @@
-"""What a run makes of the annotations of a COCO-format file."""
+"""Use that a run makes of the annotations of a COCO-format file."""
 
 from typing import Any, Dict, List, NamedTuple, Sequence
 

@@ -1,4 +1,4 @@
-"""When the frames of a video are shown, and which are on screen at given times.
+"""Times at which the frames of a video are shown.
 
 Phones, screen recorders and streams that stall write files of a variable frame rate.
 There the n-th of N frames is not shown at n/N of the video, while annotations are in

@@ -1,4 +1,4 @@
-"""Which file of a folder holds which video."""
+"""Search of the file of a video in a folder."""
 
 import os.path as osp
 from typing import Dict, Iterable, Optional, Sequence

@@ -1,4 +1,4 @@
-"""What the readers of video files do differently: turning pictures, and failing."""
+"""Differences of the readers of video files: order of frames, rotation, failure."""
 
 from typing import Any, Dict
 

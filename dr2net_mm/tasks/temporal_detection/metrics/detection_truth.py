@@ -1,4 +1,4 @@
-"""What a subset's annotations say, as the evaluation of detections needs it."""
+"""Ground truth of a subset, as the evaluation of detections needs it."""
 
 from collections import defaultdict
 from typing import Dict, Optional, Set

@@ -1,4 +1,4 @@
-"""What the localizers share: their inputs, ground truth, losses and time axis."""
+"""Shared parts of localizers: inputs, ground truth, losses and time axis."""
 
 from typing import List, NamedTuple, Optional, Sequence, Union
 

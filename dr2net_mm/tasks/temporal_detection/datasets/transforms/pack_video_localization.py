@@ -1,4 +1,4 @@
-"""What a temporal action detector that reads frames takes from a data pipeline."""
+"""Packing of what a temporal action detector takes from a data pipeline."""
 
 from typing import Any, Dict, Sequence
 

@@ -17,7 +17,7 @@ class Proposals(NamedTuple):
 
 
 class SegmentDecoder:
-    """Chooses proposals: threshold, soft-NMS within each class, and voting.
+    """Choice of proposals: threshold, soft-NMS within each class, and voting.
 
     Args:
         score_threshold: Scores that are not above it are left out before the NMS.

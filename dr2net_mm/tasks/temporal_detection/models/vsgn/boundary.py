@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class BoundaryScores(nn.Module):
-    """How likely each cell of the time axis is a start, an end, or inside an action.
+    """Likelihood of each cell of the time axis as start, end or inside of an action.
 
     Three branches, each a convolution of size 3, a ReLU and a convolution of size 1,
     on the finest level brought to the input's length by linear interpolation.

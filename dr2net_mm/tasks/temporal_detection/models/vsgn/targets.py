@@ -1,4 +1,4 @@
-"""What VSGN's predictions are compared with."""
+"""Targets of VSGN's predictions."""
 
 from typing import NamedTuple, Sequence
 
