@@ -15,7 +15,7 @@ from dr2net_mm.memory.parts import Part, preset_names, preset_parts
 
 @HOOKS.register_module()
 class ActivationCheckpointHook(Hook):
-    """Lets modules keep only their inputs for the backward pass.
+    """Hook that lets modules keep only their inputs for the backward pass.
 
     Their activations are computed again in it, with the same random numbers, so
     gradients do not change. Of ``modules`` that is done as a whole. ``pieces`` and the
