@@ -93,8 +93,7 @@ setup(
         'mmaction': requirements(MM, 'mmaction'),
         'mmpretrain': requirements(VERSIONS['EXTRA_REQUIREMENTS'], 'mmpretrain'),
         'rvos': requirements(VERSIONS['EXTRA_REQUIREMENTS'], 'transformers', 'h5py'),
-        # LasDataset: lidar in LAS files; lazrs for compressed ones.
-        'lidar': ['laspy', 'lazrs'],
+        'lidar': requirements(VERSIONS['EXTRA_REQUIREMENTS'], 'laspy', 'lazrs'),
         # tools/model_converters/export_onnx.py and its check.
         'onnx': ['onnx', 'onnxruntime'],
         'tests': (ROOT / 'requirements' / 'tests.txt').read_text().splitlines(),

@@ -35,6 +35,9 @@ FORK_REQUIREMENTS = {
 
 # Extras that only some configs need.
 EXTRA_REQUIREMENTS = {
+    # Lidar in LAS files, compressed ones by lazrs: LasDataset.
+    'laspy': ('laspy', ''),
+    'lazrs': ('lazrs', ''),
     # Image classification: configs/rev_vit.
     'mmpretrain': ('mmpretrain', '>=1.1.0,<1.4.0'),
     # Referring video object segmentation: configs/rvos. Tried with 4.46.3 and 5.24.0.

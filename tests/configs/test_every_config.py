@@ -55,9 +55,17 @@ every_metafile = pytest.mark.parametrize('path', METAFILES)
 every_readme = pytest.mark.parametrize('path', files('README.md'))
 
 
+def backbone_name(cfg: Config) -> str:
+    """Where the model has its backbone."""
+    return 'backbone' if 'backbone' in cfg.model else 'encoder'
+
+
+def backbone_of(cfg: Config) -> Dict[str, Any]:
+    return cfg.model.get(backbone_name(cfg)) or {}
+
+
 def is_dual_residual(cfg: Config) -> bool:
-    backbone = cfg.model.get('backbone') or {}
-    return str(backbone.get('type', '')).startswith('Dr2')
+    return str(backbone_of(cfg).get('type', '')).startswith('Dr2')
 
 
 def coefficient_hooks(cfg: Config) -> List[Dict[str, Any]]:
@@ -146,8 +154,8 @@ def test_a_dual_residual_config_imports_us_and_settles_its_coefficients(configs,
         return
     assert 'dr2net_mm' in cfg.custom_imports['imports']
     assert cfg.custom_imports['allow_failed_imports'] is False
-    assert not cfg.model.backbone.get('with_cp', False)
-    fixed = {'alpha', 'beta'} <= set(cfg.model.backbone.get('dual_residual') or {})
+    assert not backbone_of(cfg).get('with_cp', False)
+    fixed = {'alpha', 'beta'} <= set(backbone_of(cfg).get('dual_residual') or {})
     assert len(hooks) == (0 if fixed else 1), (
         f'{path}: either fixed coefficients or one Dr2CoefficientHook'
     )
@@ -176,7 +184,7 @@ def test_a_config_builds_its_model_and_optimizer(configs, path):
     if is_dual_residual(cfg):
         from dr2net_mm.backbones.base.dual_residual import dual_residual_backbones
 
-        assert set(dual_residual_backbones(model)) == {'backbone'}
+        assert set(dual_residual_backbones(model)) == {backbone_name(cfg)}
 
 
 @every_config

@@ -184,3 +184,19 @@ def test_a_second_backward_pass_fails_on_every_rank_alike(ranks):
     with pytest.raises(TapeError, match='backward'):
         loss.backward()
     distributed.barrier()
+
+
+def test_positions_of_point_clouds_get_the_gradients_of_the_joined_batch(ranks):
+    """Branches of the encoder share an input, which the position MLP computes."""
+    found = {}
+    for backprop in ('reversible', 'stored'):
+        model, inputs, samples = ranks.point_clouds(backprop)
+        mine = slice(ranks.rank, ranks.rank + 1)
+        part = dict(inputs=inputs[mine], data_samples=samples[mine])
+        found[backprop] = ranks.gradients(ranks.wrapped(model), part)
+        alone, inputs, samples = ranks.point_clouds(backprop)
+        joined = ranks.gradients(alone, dict(inputs=inputs, data_samples=samples))
+        ranks.assert_close(found[backprop], joined, 1e-3)
+        ranks.assert_same_everywhere(found[backprop])
+    ranks.assert_same(found['reversible'], found['stored'])
+    assert found['reversible']['encoder.pos_embed.1.weight'].any()

@@ -152,6 +152,14 @@ class Ranks:
                     parameter.copy_(noise / parameter[0].numel() ** 0.5)
         return model.train()
 
+    def point_clouds(self, backprop: str) -> Any:
+        """A Pix4Point whose norms do not see the batch, two clouds and samples."""
+        from tests.tasks.point_segmentation.models.toolbox import batch, pix4point
+
+        model = pix4point(dual_residual=dict(backprop=backprop)).train()
+        model.decoder.eval()
+        return (model, *batch())
+
     def wrapped(self, model: nn.Module, **options: Any) -> MMDistributedDataParallel:
         """The model as MMEngine distributes it."""
         return MMDistributedDataParallel(model, broadcast_buffers=False, **options)

@@ -13,22 +13,28 @@ Vector = Union[Sequence[float], np.ndarray]
 #: Standard deviations of the noise, meters and steps of a color.
 POSITION_NOISE, COLOR_NOISE = 0.004, 9.0
 
-#: Colors of the classes. Those of several classes are alike on purpose, so that color
-#: and height do not tell what a point belongs to.
+#: Standard deviation by which the color of an object differs from that of its class.
+OBJECT_NOISE = 20.0
+
+#: Colors of the classes. Classes share them on purpose, so that color and height do not
+#: tell what a point belongs to.
+_PAINT = [(215, 212, 200), (200, 198, 192), (185, 178, 165)]
+_WOOD = [(130, 92, 62), (160, 122, 85), (105, 82, 68)]
+_CLOTH = [(70, 72, 85), (130, 65, 58), (110, 108, 102)]
 PALETTES: Dict[str, Sequence[Vector]] = {
-    'ceiling': [(225, 225, 215), (205, 205, 200)],
-    'floor': [(120, 110, 100), (150, 125, 95), (95, 95, 100)],
-    'wall': [(215, 210, 195), (200, 200, 205), (190, 180, 160)],
-    'beam': [(210, 210, 200), (190, 185, 175)],
-    'column': [(215, 210, 195), (195, 195, 195)],
-    'window': [(170, 190, 210), (205, 215, 220)],
-    'door': [(130, 90, 60), (190, 180, 165), (110, 110, 115)],
-    'chair': [(60, 60, 70), (130, 90, 60), (140, 50, 50)],
-    'table': [(150, 110, 70), (195, 185, 170), (90, 80, 75)],
-    'bookcase': [(130, 95, 65), (185, 175, 160), (100, 100, 105)],
-    'sofa': [(70, 70, 90), (140, 60, 50), (120, 110, 95)],
-    'board': [(230, 230, 228), (60, 85, 70)],
-    'clutter': [(160, 60, 60), (60, 90, 150), (200, 190, 120), (90, 90, 90)],
+    'ceiling': _PAINT,
+    'floor': [*_WOOD, (110, 108, 105)],
+    'wall': _PAINT,
+    'beam': _PAINT,
+    'column': _PAINT,
+    'window': [*_PAINT, (170, 188, 205)],
+    'door': [*_WOOD, *_PAINT],
+    'chair': [*_WOOD, *_CLOTH],
+    'table': [*_WOOD, *_PAINT],
+    'bookcase': [*_WOOD, *_PAINT],
+    'sofa': [*_CLOTH, *_WOOD],
+    'board': [*_PAINT, (70, 88, 76)],
+    'clutter': [*_CLOTH, *_WOOD, *_PAINT],
 }
 
 
@@ -239,6 +245,7 @@ def write_room(
     for name, patches in room.items:
         palette = PALETTES[name]
         color = np.asarray(palette[generator.integers(len(palette))]) * light
+        color = color + generator.normal(0, OBJECT_NOISE, 3)
         table = measured(patches, color, density, generator)
         if not len(table):
             continue

@@ -3,6 +3,7 @@
 from typing import Sequence
 
 import torch
+import torch.utils.checkpoint as cp
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -31,7 +32,12 @@ class FeaturePropagation(nn.Module):
         )
 
     def forward(
-        self, skip: Tensor, coarse: Tensor, back: Tensor, weights: Tensor
+        self,
+        skip: Tensor,
+        coarse: Tensor,
+        back: Tensor,
+        weights: Tensor,
+        recompute: bool = False,
     ) -> Tensor:
         """Features [B, N, channels].
 
@@ -40,16 +46,38 @@ class FeaturePropagation(nn.Module):
             coarse: g [B, M, in_channels].
             back: Neighbors in the coarser cloud, [B, N, K].
             weights: Their weights, [B, N, K].
+            recompute: Whether all in front of the first norm is evaluated again in the
+                backward pass. The norms are not: they would count the batch twice.
         """
+        if recompute:
+            joined = cp.checkpoint(
+                self._spread,
+                skip,
+                coarse,
+                back,
+                weights,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+        else:
+            joined = self._spread(skip, coarse, back, weights)
+        (_, norm, activation), second = self.convs
+        return second(activation(norm(joined)))
+
+    def _spread(
+        self, skip: Tensor, coarse: Tensor, back: Tensor, weights: Tensor
+    ) -> Tensor:
+        """The first convolution of both clouds' features, [B, N, channels]."""
         spread = interpolate(coarse, back, weights)
-        return self.convs(torch.cat([skip.to(spread.dtype), spread], dim=2))
+        return self.convs[0][0](torch.cat([skip.to(spread.dtype), spread], dim=2))
 
 
 def _layer(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(
         PointConv(in_channels, channels, bias=False),
         PointBatchNorm(channels),
-        nn.ReLU(),
+        # In place: the norm keeps its input and not its output.
+        nn.ReLU(inplace=True),
     )
 
 
@@ -77,16 +105,25 @@ class PointDecoder(nn.Module):
         # The fine one first, as in the published weights.
         self.decoder = nn.ModuleList(stages)
 
-    def forward(self, features: Sequence[Tensor], geometry: PointGeometry) -> Tensor:
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        geometry: PointGeometry,
+        recompute: bool = False,
+    ) -> Tensor:
         """Features of the points, [B, N, channels].
 
         Args:
             features: Of the points and each level, the finest first; the tokens of the
                 last one without CLS.
             geometry: The nested clouds.
+            recompute: Whether what stands in front of the norms is evaluated again in
+                the backward pass.
         """
         *skips, coarse = features
         for i in reversed(range(len(skips))):
             level = geometry.levels[i]
-            coarse = self.decoder[i][0](skips[i], coarse, level.back, level.weights)
+            coarse = self.decoder[i][0](
+                skips[i], coarse, level.back, level.weights, recompute
+            )
         return coarse

@@ -70,9 +70,6 @@ class Dr2PointViT(DualResidualBackbone, PointViT):
         """Shape [N, in_channels] of a small cloud."""
         return (fewest_points(self.ratios, self.neighbors), self.in_channels)
 
-    def _recomputes_embedding(self) -> bool:
-        return self.recomputes
-
     def _run_blocks(self, x: Tensor, positions: Tensor) -> Tensor:
         branches = self._branches(x.shape[1], positions)
         plan = self._plan(x)

@@ -69,7 +69,6 @@ class P3Embed(nn.Module):
             For each level [B, M, width].
         """
         found: List[Tensor] = []
-        recompute = recompute and torch.is_grad_enabled()
         for convs, level in zip(self.convs, levels):
             features = self._level(convs, positions, features, level, recompute)
             found.append(features)

@@ -45,12 +45,13 @@ class PointViT(nn.Module):
         frozen_blocks: Whether the blocks and their norm keep their pretrained weights:
             in evaluation mode, without gradients of weights.
         with_cp: Whether blocks and embedding are checkpointed.
-        pretrained: File of a ViT's weights (timm's names; pth or safetensors), from
-            which blocks, norm and CLS token are taken.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)``: file or address of a
+            ViT's weights (timm's names; pth or safetensors), from which blocks, norm
+            and CLS token are taken.
 
     Raises:
-        ValueError: If there are not as many ratios as widths, or the heads do not
-            divide the width.
+        ValueError: If there are not as many ratios as widths, the heads do not divide
+            the width, or ``init_cfg`` is of another kind.
 
     Source: Pix4Point (3DV 2024), ``PointViT`` of openpoints.
     """
@@ -69,14 +70,14 @@ class PointViT(nn.Module):
         neighbors: int = 32,
         frozen_blocks: bool = False,
         with_cp: bool = False,
-        pretrained: Optional[str] = None,
+        init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__()
         _check_arguments(in_channels, embed_dims, num_heads, widths, ratios)
         self.in_channels = in_channels
         self.ratios, self.neighbors = tuple(ratios), neighbors
         self.frozen_blocks, self.with_cp = frozen_blocks, with_cp
-        self.pretrained = pretrained
+        self.pretrained = _checkpoint_of(init_cfg)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
         self.cls_pos = nn.Parameter(torch.zeros(1, 1, embed_dims))
         self.patch_embed = P3Embed(in_channels, widths)
@@ -118,7 +119,7 @@ class PointViT(nn.Module):
         nn.init.normal_(self.cls_pos, std=0.02)
 
     def init_weights(self) -> None:
-        """Take blocks, norm and CLS token of ``pretrained``, and say what was taken.
+        """Take blocks, norm and CLS token of the file, and say what was taken.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -137,6 +138,14 @@ class PointViT(nn.Module):
             for module in self._frozen_modules():
                 module.eval()
         return self
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers outside the blocks are evaluated again in the backward pass.
+
+        Decoder and head do as the embedding does.
+        """
+        return self.with_cp and torch.is_grad_enabled()
 
     @property
     def feature_widths(self) -> Tuple[int, ...]:
@@ -176,7 +185,7 @@ class PointViT(nn.Module):
             geometry.positions,
             points,
             geometry.levels,
-            recompute=self._recomputes_embedding(),
+            recompute=self.recomputes,
         )
         *features, tokens = embedded
         tokens = self.proj(tokens)
@@ -185,9 +194,6 @@ class PointViT(nn.Module):
         x = torch.cat([self.cls_token.expand(batch, -1, -1), tokens], dim=1)
         e = torch.cat([self.cls_pos.expand(batch, -1, -1), positions], dim=1)
         return [points, *features, self._run_blocks(x, e)]
-
-    def _recomputes_embedding(self) -> bool:
-        return self.with_cp
 
     def _run_blocks(self, x: Tensor, positions: Tensor) -> Tensor:
         """Tokens behind the norm, from tokens and positions [B, 1 + M, embed_dims]."""
@@ -200,6 +206,17 @@ class PointViT(nn.Module):
 
     def _frozen_modules(self) -> List[nn.Module]:
         return [self.blocks, self.norm]
+
+
+def _checkpoint_of(init_cfg: Optional[dict]) -> Optional[str]:
+    if not init_cfg:
+        return None
+    if init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint'):
+        raise ValueError(
+            f'init_cfg of a point encoder is {dict(init_cfg)}; it takes '
+            "dict(type='Pretrained', checkpoint=FILE) or None."
+        )
+    return str(init_cfg['checkpoint'])
 
 
 def _check_arguments(

@@ -1,10 +1,14 @@
 """The head of Pix4Point: a class for every point."""
 
 import torch
+import torch.utils.checkpoint as cp
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .layers import PointConv
+
+#: Points of all clouds of a batch that the head works on at a time.
+PIECE_POINTS = 1 << 14
 
 
 @MODELS.register_module()
@@ -43,16 +47,25 @@ class PointSegmentationHead(nn.Module):
             nn.Sequential(PointConv(channels, num_classes)),
         )
 
-    def forward(self, points: Tensor, cls: Tensor) -> Tensor:
+    def forward(self, points: Tensor, cls: Tensor, recompute: bool = False) -> Tensor:
         """Logits [B, N, num_classes].
 
         Args:
             points: Features [B, N, in_channels].
             cls: Token CLS behind the norm, [B, 1, cls_channels].
+            recompute: Whether the hidden layer is evaluated again in the backward pass,
+                for some points of every cloud at a time.
         """
         largest = points.max(dim=1, keepdim=True).values
         shared = torch.cat([cls.to(points.dtype), largest], dim=2)
-        return self.logits(points, shared)
+        parts = []
+        for part in points.split(max(1, PIECE_POINTS // len(points)), dim=1):
+            if recompute:
+                made = cp.checkpoint(self.logits, part, shared, use_reentrant=False)
+            else:
+                made = self.logits(part, shared)
+            parts.append(made)
+        return torch.cat(parts, dim=1)
 
     def logits(self, points: Tensor, shared: Tensor) -> Tensor:
         """Logits of some points of clouds.

@@ -103,8 +103,9 @@ class Pix4Point(BaseModel):
         geometry = self.encoder.geometry(inputs)
         *features, tokens = self.encoder(inputs, geometry)
         cls, tokens = tokens[:, :1], tokens[:, 1:]
-        points = self.decoder([*features, tokens], geometry)
-        return self.head(points, cls)
+        recompute = self.encoder.recomputes
+        points = self.decoder([*features, tokens], geometry, recompute)
+        return self.head(points, cls, recompute)
 
     def loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> Dict[str, Tensor]:
         """Cross entropy over all points, and the accuracy in percent."""

@@ -208,6 +208,7 @@ def test_coefficients_travel_in_the_state_dict():
         (dict(widths=(12,)), 'one value for each level'),
         (dict(in_channels=2), 'in_channels is 2'),
         (dict(ratios=(0, 2)), '1 or more'),
+        (dict(init_cfg=dict(type='Normal')), 'init_cfg of a point encoder'),
         (dict(label_smoothing=1.0), 'label_smoothing is 1.0'),
         (dict(test_cfg=dict(votes=0)), 'votes is 0'),
         (dict(with_cp=True), 'with_cp=True has no use in Dr2PointViT'),

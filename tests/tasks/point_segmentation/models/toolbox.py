@@ -30,6 +30,9 @@ def pix4point(kind: str = 'Dr2PointViT', seed: int = 0, **changes: Any) -> nn.Mo
         if key in changes
     }
     dropout = changes.pop('dropout', 0.0)
+    if 'pretrained' in changes:
+        checkpoint = changes.pop('pretrained')
+        changes['init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
     torch.manual_seed(seed)
     model = MODELS.build(
         dict(

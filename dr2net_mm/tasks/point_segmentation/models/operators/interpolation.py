@@ -20,8 +20,8 @@ def interpolation_weights(queries: Tensor, positions: Tensor) -> Tuple[Tensor, T
 
         w_k ∝ 1 / (|q − p_k| + 1e-8),  Σ_k w_k = 1,  k = 1 … 3
 
-    The weights are computed in float32 or float64, also under autocast. A cloud of
-    fewer than three points gives as many neighbors.
+    They have the type of the positions, also under autocast. A cloud of fewer than
+    three points gives as many neighbors.
 
     Args:
         queries: [B, M, 3].
@@ -30,11 +30,10 @@ def interpolation_weights(queries: Tensor, positions: Tensor) -> Tuple[Tensor, T
     Returns:
         Indices int64 [B, M, K] and weights [B, M, K], K = min(3, N).
     """
-    with torch.autocast(queries.device.type, enabled=False):
-        count = min(NEIGHBORS, positions.shape[1])
-        indices, squares = nearest_points(queries, positions, count)
-        inverse = (squares.sqrt_() + EPSILON).reciprocal_()
-        return indices, inverse / inverse.sum(dim=2, keepdim=True)
+    count = min(NEIGHBORS, positions.shape[1])
+    indices, squares = nearest_points(queries, positions, count)
+    inverse = (squares.sqrt_() + EPSILON).reciprocal_()
+    return indices, inverse / inverse.sum(dim=2, keepdim=True)
 
 
 def interpolate(values: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
@@ -48,6 +47,9 @@ def interpolate(values: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     Returns:
         [B, M, C] in the type of ``values``, added up in that of the weights.
     """
-    neighbors = zip(indices.unbind(2), weights.unbind(2))
-    parts = [gather_points(values, i) * weight.unsqueeze(2) for i, weight in neighbors]
-    return torch.stack(parts).sum(dim=0).to(values.dtype)
+    # One neighbor after the other: all at once would take three times the memory.
+    total = gather_points(values, indices[..., 0]) * weights[..., :1]
+    for k in range(1, indices.shape[2]):
+        near = gather_points(values, indices[..., k])
+        total = torch.addcmul(total, near, weights[..., k : k + 1])
+    return total.to(values.dtype)
