@@ -39,7 +39,7 @@ def scores_on_whole_clouds(
 def largest_class(
     train: Sequence[SampledCloud], clouds: Sequence[SampledCloud]
 ) -> Sequence[np.ndarray]:
-    """The most frequent class of the training clouds, for every point."""
+    """Predict the most frequent class of the training clouds for every point."""
     labels = np.concatenate([cloud.labels for cloud in train])
     most = int(np.bincount(labels[labels != 255]).argmax())
     return [np.full(len(cloud), most, dtype=np.uint8) for cloud in clouds]
@@ -56,7 +56,7 @@ def nearest_colors(
     classes: int,
     neighbors: int = NEIGHBORS,
 ) -> Sequence[np.ndarray]:
-    """The class that most of the training points nearest in color and height have.
+    """Predict by a vote of the training points that are nearest in color and height.
 
     Color and height are divided by their standard deviations.
 
