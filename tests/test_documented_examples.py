@@ -87,3 +87,11 @@ def test_the_family_of_the_documentation_is_right(clean_registries):
         found[backprop] = gradients(model)
     assert all(g is not None for g in found['reversible'])
     assert all(map(torch.equal, found['stored'], found['reversible']))
+
+
+def test_the_data_set_of_the_documentation_gives_spheres(clean_registries):
+    names = run(examples('docs/point_clouds.md'))
+    sample, data = names['sample'], names['data']
+    assert sample['points'].shape == (1024, 3)
+    assert set(sample['labels'].tolist()) == {0, 1}
+    assert data.metainfo == dict(classes=('ground', 'plant'))
