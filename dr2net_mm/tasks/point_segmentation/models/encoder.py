@@ -6,6 +6,7 @@ from typing import List, Optional, Sequence, Tuple
 import torch
 import torch.utils.checkpoint as cp
 from mmengine.logging import print_log
+from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ _NORM = partial(nn.LayerNorm, eps=1e-6)
 
 
 @MODELS.register_module(force=True)
-class PointViT(nn.Module):
+class PointViT(BaseModule):
     """Vision transformer on the tokens of a point cloud.
 
         x_0 = [CLS, P3Embed(p, f)],  e = [CLS position, MLP(p)]
@@ -72,7 +73,7 @@ class PointViT(nn.Module):
         with_cp: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
-        super().__init__()
+        super().__init__(init_cfg)
         _check_arguments(in_channels, embed_dims, num_heads, widths, ratios)
         self.in_channels = in_channels
         self.ratios, self.neighbors = tuple(ratios), neighbors
