@@ -67,6 +67,7 @@ def link_mim() -> None:
 
 CORE = VERSIONS['CORE_REQUIREMENTS']
 MM = VERSIONS['MM_REQUIREMENTS']
+FORK = VERSIONS['FORK_REQUIREMENTS']
 
 setup(
     name='dr2net_mm',
@@ -84,13 +85,26 @@ setup(
     keywords='computer vision, reversible network, finetuning, OpenMMLab',
     packages=find_packages(include=('dr2net_mm', 'dr2net_mm.*')),
     python_requires=VERSIONS['PYTHON_REQUIRES'],
-    install_requires=requirements(CORE)
-    + requirements(VERSIONS['UNDECLARED_REQUIREMENTS']),
+    # Two stacks have the same import names, so neither can be required here: pip would
+    # write one over the other.
+    install_requires=requirements(CORE, 'torch')
+    + requirements(FORK, 'numpy')
+    + requirements(VERSIONS['OWN_REQUIREMENTS']),
     extras_require={
-        # MMCV is compiled against one torch; `mim install` finds the wheel for it.
-        'mim': requirements(MM, 'mmcv'),
-        'mmdet': requirements(MM, 'mmdet'),
-        'mmaction': requirements(MM, 'mmaction'),
+        # MMCV is compiled against one torch, so no extra but `mim` holds it: `mim` of
+        # OpenMMLab finds a wheel, tools/environment/build_mmcv.py compiles.
+        'openmmlab': requirements(CORE, 'numpy', 'mmengine')
+        + requirements(MM, 'mmdet', 'mmaction')
+        + requirements(VERSIONS['UNDECLARED_REQUIREMENTS']),
+        'onedl': requirements(FORK, 'mmengine', 'mmdet')
+        + requirements(MM, 'mmaction')
+        + requirements(VERSIONS['FORK_UNDECLARED_REQUIREMENTS'])
+        # mmaction2's build of OpenCV lies in the same folder as the other ones.
+        + ['opencv-contrib-python<4.13'],
+        'mim': requirements(CORE, 'mmengine') + requirements(MM, 'mmcv'),
+        'mmdet': requirements(CORE, 'numpy', 'mmengine') + requirements(MM, 'mmdet'),
+        'mmaction': requirements(CORE, 'numpy', 'mmengine')
+        + requirements(MM, 'mmaction'),
         'mmpretrain': requirements(VERSIONS['EXTRA_REQUIREMENTS'], 'mmpretrain'),
         'rvos': requirements(VERSIONS['EXTRA_REQUIREMENTS'], 'transformers', 'h5py'),
         'lidar': requirements(VERSIONS['EXTRA_REQUIREMENTS'], 'laspy', 'lazrs'),

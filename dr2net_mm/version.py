@@ -45,11 +45,22 @@ EXTRA_REQUIREMENTS = {
     'h5py': ('h5py', ''),
 }
 
-# What the stack above imports without declaring it.
+# What OpenMMLab's packages import without declaring it.
 UNDECLARED_REQUIREMENTS = {
     # MMEngine imports pkg_resources, gone from setuptools 82 (MMEngine PR #1676).
     'pkg_resources': ('setuptools', '<81'),
     # mmaction.utils.dependency imports it.
     'importlib_metadata': ('importlib_metadata', ''),
+}
+
+# The same of OneDL's, which need no pkg_resources. MMAction2 belongs to both stacks.
+FORK_UNDECLARED_REQUIREMENTS = {
+    # mmengine.visualization imports it; onedl-mmcv declares opencv-python.
+    'cv2': ('opencv-python', '<4.13'),
+    'importlib_metadata': ('importlib_metadata', ''),
+}
+
+# What this package itself imports beside torch and numpy.
+OWN_REQUIREMENTS = {
     'packaging': ('packaging', ''),
 }

@@ -13,6 +13,8 @@ from .importlib_metadata import provide_importlib_metadata
 from .mmaction_beside_fork import let_mmaction_accept_fork
 from .mmaction_beside_transformers import leave_out_vindlu
 from .mmaction_drn import MissingDRN, provide_missing_drn
+from .mmaction_hue import let_mmaction_turn_hues_back
+from .mmdet_without_imaug import let_mmdet_do_without_imaug
 from .numpy_names import provide_removed_numpy_names
 from .pkg_resources_warning import silence_pkg_resources
 from .torchvision_operators import define_missing_torchvision_operators
@@ -33,6 +35,8 @@ __all__ = [
     'leave_out_vindlu',
     'let_decord_outlive_fork',
     'let_mmaction_accept_fork',
+    'let_mmaction_turn_hues_back',
+    'let_mmdet_do_without_imaug',
     'provide_importlib_metadata',
     'provide_missing_drn',
     'provide_removed_numpy_names',
@@ -49,6 +53,8 @@ def apply() -> Dict[str, bool]:
         let_mmaction_accept_fork,
         let_decord_outlive_fork,
         leave_out_vindlu,
+        let_mmaction_turn_hues_back,
+        let_mmdet_do_without_imaug,
         provide_removed_numpy_names,
         define_missing_torchvision_operators,
         silence_pkg_resources,

@@ -11,7 +11,7 @@ Around = Callable[[ModuleType], 'AbstractContextManager[Any]']
 
 
 class ImportHook(MetaPathFinder):
-    """Runs the code of one top-level module inside a context.
+    """Runs the code of one module inside a context.
 
     Args:
         name: The module.

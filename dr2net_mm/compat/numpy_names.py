@@ -1,4 +1,4 @@
-"""Names that numpy removed and MMAction2 1.2.0 uses."""
+"""Names that numpy 2 removed and MMAction2 1.2.0 uses."""
 
 from typing import Any
 
@@ -13,15 +13,18 @@ def in1d(first: Any, second: Any) -> np.ndarray:
 
 
 def provide_removed_numpy_names() -> bool:
-    """Provide ``np.in1d`` and ``np.trapz``, which later releases of numpy 2 removed.
+    """Provide ``np.Inf``, ``np.NAN`` (gone in numpy 2.0), ``in1d``, ``trapz`` (2.4).
 
-    MMAction2 1.2.0 calls them in its metrics (``multimodal_metric.py``,
-    ``functional/accuracy.py``). Applies only where they are missing.
+    MMAction2 1.2.0 uses them in ``utils/misc.py`` and ``pose_transforms.py``, in the
+    metric of AVA (``ava_evaluation/metrics.py``), in ``multimodal_metric.py`` and in
+    ``functional/accuracy.py``. Applies only where they are missing.
     """
     if module_folder('mmaction') is None:
         return False
     missing = False
     for name, replacement in [
+        ('Inf', np.inf),
+        ('NAN', np.nan),
         ('in1d', in1d),
         ('trapz', getattr(np, 'trapezoid', None)),
     ]:

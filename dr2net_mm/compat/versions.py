@@ -11,6 +11,7 @@ from ..optional_imports import module_folder
 from ..version import (
     CORE_REQUIREMENTS,
     FORK_REQUIREMENTS,
+    FORK_UNDECLARED_REQUIREMENTS,
     MM_REQUIREMENTS,
     PYTHON_REQUIRES,
     UNDECLARED_REQUIREMENTS,
@@ -44,8 +45,12 @@ def installed_version(name: str, distribution: str) -> Optional[str]:
 
 def fork_installed() -> bool:
     """Return whether OneDL's fork of MMEngine is installed in place of OpenMMLab's."""
+    return _is_installed(FORK_REQUIREMENTS['mmengine'][0])
+
+
+def _is_installed(distribution: str) -> bool:
     try:
-        importlib.metadata.version(FORK_REQUIREMENTS['mmengine'][0])
+        importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
@@ -61,28 +66,67 @@ def version_problems() -> List[str]:
     """Describe each package that is missing or outside the supported range."""
     from packaging.specifiers import SpecifierSet
 
-    problems = []
+    problems = mixed_stacks()
     python = '.'.join(str(part) for part in sys.version_info[:3])
     if python not in SpecifierSet(PYTHON_REQUIRES):
         problems.append(f'Python {python} is outside {PYTHON_REQUIRES}')
     fork = fork_installed()
     for name, (distribution, supported) in expected_stack(fork).items():
         version = installed_version(name, distribution)
-        installer = 'mim' if name in MM_REQUIREMENTS and not fork else 'pip'
-        remedy = f"{installer} install '{distribution}{supported}'"
         if version is None:
             if name in CORE_REQUIREMENTS and module_folder(name) is None:
-                problems.append(f'{distribution} is not installed: {remedy}')
+                problems.append(
+                    f'{distribution} is not installed: {remedy(name, fork)}'
+                )
         elif not SpecifierSet(supported).contains(version, prereleases=True):
             problems.append(
-                f'{distribution} {version} is outside {supported}: {remedy}'
+                f'{distribution} {version} is outside {supported}: {remedy(name, fork)}'
             )
-    if module_folder('pkg_resources') is None:
-        distribution, supported = UNDECLARED_REQUIREMENTS['pkg_resources']
-        problems.append(
-            f'MMEngine imports pkg_resources, which is not installed: '
-            f"pip install '{distribution}{supported}'"
-        )
+    return problems + undeclared_problems(fork)
+
+
+def remedy(name: str, fork: bool) -> str:
+    """Command that installs an importable package of OneDL's or OpenMMLab's stack."""
+    requirement = ''.join(expected_stack(fork)[name])
+    if fork and name == 'mmcv':
+        # Its operators are compiled against the torch that is there.
+        return f"pip install --no-build-isolation '{requirement}'"
+    installer = 'mim' if name in MM_REQUIREMENTS and not fork else 'pip'
+    return f"{installer} install '{requirement}'"
+
+
+def mixed_stacks() -> List[str]:
+    """One line for each package that is installed from both stacks, in one folder."""
+    problems = []
+    for name, (fork, _) in FORK_REQUIREMENTS.items():
+        original = {**CORE_REQUIREMENTS, **MM_REQUIREMENTS}[name][0]
+        if fork != original and _is_installed(fork) and _is_installed(original):
+            problems.append(
+                f'{original} and {fork} are both installed, in the same folder: '
+                f'pip uninstall -y {original} {fork}, then install one of them'
+            )
+    return problems
+
+
+def undeclared_problems(fork: bool) -> List[str]:
+    """One line for each missing module that a stack imports without declaring it."""
+    problems = []
+    undeclared = FORK_UNDECLARED_REQUIREMENTS if fork else UNDECLARED_REQUIREMENTS
+    for name, (distribution, supported) in undeclared.items():
+        # Compat provides what MMAction2 uses of importlib_metadata.
+        if name != 'importlib_metadata' and module_folder(name) is None:
+            problems.append(
+                f'MMEngine imports {name}, which is not installed: '
+                f"pip install '{distribution}{supported}'"
+            )
+    # An extra of both at most.
+    if module_folder('mmcv') is None:
+        users = [name for name in ('mmdet', 'mmaction') if module_folder(name)]
+        if users:
+            problems.append(
+                f'{" and ".join(users)} import mmcv, which is not installed: '
+                + remedy('mmcv', fork)
+            )
     return problems
 
 

@@ -62,7 +62,7 @@ def test_what_a_machine_has_is_left_out(tmp_path, capsys):
 def test_every_requirement_is_pinned_and_the_list_is_closed():
     names = {package.name for package in bundle.read_requirements()}
     # As the sources and wheels declare them; OpenCV stands for all of its builds, and
-    # imaug is declared by onedl-mmdetection but imported nowhere in it.
+    # compat does without imaug.
     for required in (
         'addict yapf platformdirs termcolor rich pygments markdown-it-py mdurl scipy '
         'matplotlib contourpy cycler fonttools kiwisolver pyparsing python-dateutil '

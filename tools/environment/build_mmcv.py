@@ -1,13 +1,15 @@
-"""Build a wheel of MMCV with CPU operators from its source, in about a minute.
+"""Build a wheel of MMCV with its operators from source, in a minute for the CPU.
 
-    python tools/environment/build_mmcv.py mmcv==2.1.0 --out wheels
+    python build_mmcv.py mmcv==2.1.0 --out wheels
+    python build_mmcv.py onedl-mmcv==2.3.6 --cuda-arch 9.0 --out wheels
 
 MMCV's operators are 77 small C++ files. Each of them includes all of torch's headers,
 which takes the compiler ten seconds, for about one second of code. This script compiles
 the same files in six translation units (a "unity build"), without debug information
 and with ``-O1``. Nothing is left out of the package. It needs torch, setuptools, wheel
 and ninja in the running Python, and a C++ compiler. The distribution may also be
-OneDL's fork, ``onedl-mmcv``, whose sources have the same layout.
+OneDL's fork, ``onedl-mmcv``, whose sources have the same layout. With ``--cuda-arch``
+the operators are compiled for GPUs too, by nvcc and as MMCV's own ``setup.py`` does it.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 SOURCES = Path('mmcv/ops/csrc/pytorch')
 # Files of the folder cpu/ that define a function or a macro which another file of it
@@ -79,12 +81,26 @@ def pip(*arguments: str) -> None:
     subprocess.run([*command, arguments[0], *options, *arguments[1:]], check=True)
 
 
-def build(requirement: str, out: Path) -> Path:
-    """Fetch the source of ``requirement``, build its wheel in ``out``; the wheel."""
-    os.environ.update(MMCV_WITH_OPS='1', FORCE_CUDA='0', CUDA_VISIBLE_DEVICES='')
+def build(requirement: str, out: Path, cuda_arch: Optional[str] = None) -> Path:
+    """Fetch the source of ``requirement`` and build its wheel.
+
+    Args:
+        requirement: Of pip, with a version.
+        out: Folder of the wheel.
+        cuda_arch: Compute capabilities as in ``TORCH_CUDA_ARCH_LIST``; None for the
+            CPU alone.
+
+    Returns:
+        The wheel.
+    """
     os.environ.setdefault('MAX_JOBS', str(len(os.sched_getaffinity(0))))
-    for variable in ('CFLAGS', 'CXXFLAGS'):
-        os.environ[variable] = f'{os.environ.get(variable, "")} {FLAGS}'.strip()
+    os.environ['MMCV_WITH_OPS'] = '1'
+    if cuda_arch:
+        os.environ.update(FORCE_CUDA='1', TORCH_CUDA_ARCH_LIST=cuda_arch)
+    else:
+        os.environ.update(FORCE_CUDA='0', CUDA_VISIBLE_DEVICES='')
+        for variable in ('CFLAGS', 'CXXFLAGS'):
+            os.environ[variable] = f'{os.environ.get(variable, "")} {FLAGS}'.strip()
     before = set(out.glob('*.whl'))
     with tempfile.TemporaryDirectory() as folder:
         pip('download', '--no-binary', ':all:', '--dest', folder, requirement)
@@ -92,7 +108,8 @@ def build(requirement: str, out: Path) -> Path:
         with tarfile.open(archive) as source:
             source.extractall(folder)
         (root,) = (path for path in Path(folder).iterdir() if path.is_dir())
-        unite(root / SOURCES)
+        if not cuda_arch:
+            unite(root / SOURCES)
         pip('wheel', '--wheel-dir', str(out), str(root))
     (wheel,) = set(out.glob('*.whl')) - before or before
     return wheel
@@ -103,9 +120,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('requirement', help='mmcv==2.1.0 or onedl-mmcv==2.3.6')
     parser.add_argument('--out', type=Path, required=True, help='folder of the wheel')
+    parser.add_argument(
+        '--cuda-arch',
+        metavar='LIST',
+        help="compute capabilities to compile for too, like 9.0 or '8.0;9.0'",
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    print(build(arguments.requirement, arguments.out.resolve()))
+    out = arguments.out.resolve()
+    print(build(arguments.requirement, out, arguments.cuda_arch))
 
 
 if __name__ == '__main__':

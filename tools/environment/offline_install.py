@@ -45,11 +45,15 @@ Example:
 exit codes: 0 ready, 1 a step failed (its log is named), 2 bad input
 """
 
+#: What keeps pip from looking anywhere but into the bundle.
+OFFLINE = dict(PIP_NO_INDEX='1', PIP_CONSTRAINT='', PIP_EXTRA_INDEX_URL='')
+
 #: Imported at the end, in this order, so that the first gap is named.
 CHECK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import torch, mmengine, dr2net_mm, mmcv.ops, mmdet.models, mmaction.models
+import torch, mmengine, dr2net_mm, mmcv.ops
+import mmdet.models, mmdet.datasets, mmaction.models, mmaction.datasets
 from mmcv.ops import get_compiling_cuda_version
 print('torch', torch.__version__, '- operators of mmcv for CUDA',
       get_compiling_cuda_version())
@@ -98,8 +102,7 @@ class Install:
         """Run pip of the new environment, which looks into the bundle only."""
         return self.step(
             what, self.python, '-m', 'pip', '--disable-pip-version-check', *arguments,
-            PIP_NO_INDEX='1', PIP_CONSTRAINT='', PIP_EXTRA_INDEX_URL='',
-            **environment,
+            **OFFLINE, **environment,
         )  # fmt: skip
 
     def make_environment(self) -> None:
@@ -178,24 +181,16 @@ class Install:
         architectures = self.cuda_architectures()
         jobs = str(self.options.jobs or os.cpu_count() or 1)
         wheels = packages / 'built'
+        kind = f'CUDA ({architectures})' if architectures else 'the CPU'
+        arch = ('--cuda-arch', architectures) if architectures else ()
         # ninja may be a package that brings its program along.
         path = f'{self.env / "bin"}{os.pathsep}{os.environ.get("PATH", "")}'
-        common = dict(MAX_JOBS=jobs, PIP_FIND_LINKS=str(packages), PATH=path)
-        builder = Path(__file__).with_name('build_mmcv.py')
-        if architectures is None and builder.exists():
-            self.step(
-                'compile mmcv for the CPU', self.python, str(builder), requirement,
-                '--out', str(wheels), PIP_NO_INDEX='1', PIP_CONSTRAINT='',
-                PIP_EXTRA_INDEX_URL='', **common,
-            )  # fmt: skip
-        else:
-            kind = f'CUDA ({architectures})' if architectures else 'the CPU'
-            self.pip(
-                f'compile mmcv for {kind}, {jobs} processes', 'wheel', '--no-deps',
-                '--no-build-isolation', '--wheel-dir', str(wheels), requirement,
-                MMCV_WITH_OPS='1', FORCE_CUDA='1' if architectures else '0',
-                TORCH_CUDA_ARCH_LIST=architectures or '', **common,
-            )  # fmt: skip
+        builder = str(Path(__file__).with_name('build_mmcv.py'))
+        self.step(
+            f'compile mmcv for {kind}, {jobs} processes', self.python, builder,
+            requirement, *arch, '--out', str(wheels), **OFFLINE, MAX_JOBS=jobs,
+            PIP_FIND_LINKS=str(packages), PATH=path,
+        )  # fmt: skip
         (wheel,) = wheels.glob('*mmcv*.whl')
         self.pip(
             'install mmcv', 'install', '--no-deps', '--force-reinstall', str(wheel)

@@ -1,4 +1,4 @@
-"""Cures for the MM stack's breakages and the check of versions at import."""
+"""Cures for the MM stack's breakages."""
 
 import importlib
 import pickle
@@ -13,22 +13,11 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
-import dr2net_mm
-from dr2net_mm import compat, version
+from dr2net_mm import compat
 from dr2net_mm.checkpoints.pickle_allowlist import history_buffer_method
-from dr2net_mm.compat import (
-    importlib_metadata,
-    mmaction_drn,
-    numpy_names,
-    versions,
-)
+from dr2net_mm.compat import importlib_metadata, mmaction_drn
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def requirement_lines(name: str) -> set:
-    lines = (ROOT / 'requirements' / name).read_text().splitlines()
-    return {line for line in lines if line and not line.startswith('#')}
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_python(code: str, *path: Path) -> subprocess.CompletedProcess:
@@ -36,126 +25,6 @@ def run_python(code: str, *path: Path) -> subprocess.CompletedProcess:
     folders = [*map(str, path), str(ROOT)]
     code = f'import sys; sys.path[:0] = {folders!r}\n{code}'
     return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-
-
-def test_requirement_files_repeat_the_ranges_of_the_version_module():
-    core, mm = version.CORE_REQUIREMENTS, version.MM_REQUIREMENTS
-    undeclared = version.UNDECLARED_REQUIREMENTS
-    assert requirement_lines('mminstall.txt') == {
-        ''.join(mm['mmcv']),
-        ''.join(core['mmengine']),
-    }
-    assert requirement_lines('optional.txt') == {
-        ''.join(mm['mmdet']),
-        ''.join(mm['mmaction']),
-    }
-    assert requirement_lines('runtime.txt') == {
-        ''.join(entry) for entry in [core['torch'], core['numpy'], *undeclared.values()]
-    }
-
-
-@pytest.mark.parametrize('name', ['constraints.txt', 'constraints_gpu.txt'])
-def test_pinned_versions_lie_inside_the_supported_ranges(name):
-    from packaging.specifiers import SpecifierSet
-
-    pins = dict(line.split('==') for line in requirement_lines(name))
-    tables = (version.CORE_REQUIREMENTS, version.MM_REQUIREMENTS)
-    for distribution, supported in [e for t in tables for e in t.values()]:
-        assert pins[distribution] in SpecifierSet(supported)
-
-
-def test_this_environment_is_supported():
-    assert compat.version_problems() == []
-    assert dr2net_mm.__version__ == version.__version__
-
-
-def test_versions_outside_the_range_are_all_named_with_a_remedy(monkeypatch):
-    monkeypatch.setattr(versions, 'fork_installed', lambda: False)
-    found = dict(torch='1.13.1+cu117', numpy='2.1.0', mmengine='0.10.7', mmcv='2.2.0')
-    monkeypatch.setattr(versions, 'installed_version', lambda name, _: found.get(name))
-    with pytest.raises(ImportError) as error:
-        compat.check_versions()
-    message = str(error.value)
-    assert 'torch 1.13.1+cu117 is outside >=2.1' in message
-    assert "pip install 'numpy>=1.20,<2'" in message
-    assert "mim install 'mmcv>=2.0.0,<2.2.0'" in message
-    assert 'mmengine' not in message
-
-
-def test_versions_of_openmmlabs_own_wheels_are_supported(monkeypatch):
-    monkeypatch.setattr(versions, 'fork_installed', lambda: False)
-    found = dict(
-        torch='2.1.2+cu121', numpy='1.24.4', mmengine='0.10.7', mmcv='2.1.0',
-        mmdet='3.3.0', mmaction='1.2.0',
-    )  # fmt: skip
-    monkeypatch.setattr(versions, 'installed_version', lambda name, _: found[name])
-    assert compat.version_problems() == []
-
-
-def test_onedl_is_held_to_its_own_distributions_and_ranges(monkeypatch):
-    found = dict(
-        torch='2.13.0', numpy='2.2.6', mmengine='0.10.12', mmcv='2.3.6',
-        mmdet='3.5.1', mmaction='1.2.0',
-    )  # fmt: skip
-    monkeypatch.setattr(versions, 'installed_version', lambda name, _: found[name])
-    monkeypatch.setattr(versions, 'fork_installed', lambda: True)
-    assert versions.version_problems() == []
-    found['mmcv'] = '2.1.0'
-    assert versions.version_problems() == [
-        "onedl-mmcv 2.1.0 is outside >=2.3.6,<2.4: pip install 'onedl-mmcv>=2.3.6,<2.4'"
-    ]
-
-
-def test_mmaction_is_importable_beside_mmcv_2_3_and_no_other_refused_one(tmp_path):
-    for name, text in [
-        ('mmcv', '__version__ = "{}"'),
-        ('mmaction', 'import mmcv\nassert mmcv.__version__ < "2.2", "incompatible"'),
-    ]:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / '__init__.py').write_text(text.format('2.3.6'))
-    (tmp_path / 'mmaction' / 'version.py').write_text('__version__ = "1.2.0"')
-    (tmp_path / 'mmcv' / 'version.py').write_text('__version__ = "2.3.6"')
-    code = (
-        'from dr2net_mm.compat.mmaction_beside_fork import let_mmaction_accept_fork\n'
-        'assert let_mmaction_accept_fork() is {}\nimport mmaction, mmcv\n'
-        'assert mmcv.__version__ == "2.3.6"'
-    )
-    environment = "import os; os.environ['DR2NET_IGNORE_VERSIONS'] = '1'\n"
-    done = run_python(environment + code.format(True), tmp_path)
-    assert done.returncode == 0, done.stderr
-    (tmp_path / 'mmcv' / 'version.py').write_text('__version__ = "2.2.0"')
-    done = run_python(environment + code.format(False), tmp_path)
-    assert 'AssertionError: incompatible' in done.stderr
-
-
-def test_names_that_numpy_removed_are_provided_where_mmaction_is(monkeypatch):
-    first, second = np.array([[1, 2], [3, 4]]), np.array([2, 4])
-    monkeypatch.setattr(np, 'in1d', None, raising=False)
-    monkeypatch.delattr(np, 'in1d')
-    monkeypatch.setattr(numpy_names, 'module_folder', lambda name: ROOT)
-    assert numpy_names.provide_removed_numpy_names()
-    assert np.in1d(first, second).tolist() == [False, True, False, True]
-    assert not numpy_names.provide_removed_numpy_names()
-
-
-def test_a_missing_pkg_resources_names_the_setuptools_to_install(monkeypatch):
-    real = versions.module_folder
-    monkeypatch.setattr(
-        versions,
-        'module_folder',
-        lambda name: None if name == 'pkg_resources' else real(name),
-    )
-    assert compat.version_problems() == [
-        'MMEngine imports pkg_resources, which is not installed: '
-        "pip install 'setuptools<81'"
-    ]
-
-
-def test_the_version_check_can_be_turned_into_a_warning(monkeypatch):
-    monkeypatch.setattr(versions, 'installed_version', lambda *_: '0.0.1')
-    monkeypatch.setenv(compat.IGNORE_VERSIONS_VARIABLE, '1')
-    with pytest.warns(UserWarning, match='torch 0.0.1'):
-        compat.check_versions()
 
 
 def test_the_engine_is_importable_with_torch_only():
