@@ -47,11 +47,11 @@ def missing_imaug(importer: types.ModuleType) -> Iterator[None]:
     try:
         yield
     finally:
-        for name, module in before.items():
-            if module is None:
+        for name, real in before.items():
+            if real is None:
                 del sys.modules[name]
             else:
-                sys.modules[name] = module
+                sys.modules[name] = real
 
 
 def let_mmdet_do_without_imaug() -> bool:
