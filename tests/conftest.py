@@ -19,7 +19,11 @@ import torch  # noqa: E402
 import dr2net_mm.launch.safe  # noqa: E402, F401
 
 # Fixtures that several folders share.
-pytest_plugins = ['tests.fixtures.rev', 'tests.fixtures.videomae']
+pytest_plugins = [
+    'tests.fixtures.config_text',
+    'tests.fixtures.rev',
+    'tests.fixtures.videomae',
+]
 
 
 TESTS = Path(__file__).resolve().parent

@@ -56,6 +56,9 @@ sys.modules[name + '.drn'] = types.ModuleType(name + '.drn')
 sys.modules[name + '.drn'].DRN = object
 import importlib.metadata
 sys.modules.setdefault('importlib_metadata', importlib.metadata)
+import mmcv
+# MMAction2 refuses OneDL's MMCV by its number.
+mmcv.__version__ = min(mmcv.__version__, '2.1.0')
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint

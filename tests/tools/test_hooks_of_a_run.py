@@ -9,6 +9,8 @@ import torch
 from dr2net_mm.backbones.base.dual_residual import dual_residual_backbones
 from dr2net_mm.launch import launch
 
+pytestmark = pytest.mark.usefixtures('configs_as_they_are')
+
 BACKBONE = """
 model['backbone'] = dict(
     type='Dr2SwinTransformer', embed_dims=8, depths=(1, 1, 1),
@@ -33,14 +35,6 @@ default_hooks['checkpoint'] = dict(
     type='CheckpointHook', interval=1, save_best='night/coco/bbox_mAP', rule='greater'
 )
 """
-
-
-@pytest.fixture(autouse=True)
-def configs_as_they_are(monkeypatch):
-    """Spares yapf, which takes seconds to lay out a config for each checkpoint."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **kwargs: (text, False)
-    )
 
 
 @pytest.fixture

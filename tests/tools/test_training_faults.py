@@ -9,6 +9,8 @@ import pytest
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+pytestmark = pytest.mark.usefixtures('configs_as_they_are')
+
 ACTION_CONFIG = """
 default_scope = 'mmaction'
 reader = {reader!r}
@@ -63,14 +65,6 @@ def write_film(path):
     for _ in range(20):
         writer.write(generator.integers(0, 255, (32, 64, 3), np.uint8))
     writer.release()
-
-
-@pytest.fixture(autouse=True)
-def configs_as_they_are(monkeypatch):
-    """Spares yapf, which takes seconds to lay out a config for each checkpoint."""
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **kwargs: (text, False)
-    )
 
 
 @pytest.fixture

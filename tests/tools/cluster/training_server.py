@@ -155,11 +155,13 @@ def main() -> None:
     import mmdet.visualization  # noqa: F401
     import mmengine.config.config
     import torch.distributed.tensor  # noqa: F401
+    import yapf.yapflib.yapf_api
     from mmengine.utils.dl_utils import collect_env
 
     collect_env()
     # Takes longer to lay out the text of a config than the training lasts.
-    mmengine.config.config.FormatCode = lambda text, **_: (text, True)
+    for module in (mmengine.config.config, yapf.yapflib.yapf_api):
+        module.FormatCode = lambda text, **_: (text, True)
     gc.freeze()
     while True:
         line = sys.stdin.readline()
