@@ -42,10 +42,10 @@ sys.exit(v[0] != 3 or not $first <= v[1] <= $last)" >/dev/null 2>&1; then
 }
 
 _dr2net_no_python() {
-    local which="3.11" other=", or DR2NET_STACK=onedl for 3.10 to 3.13"
-    [ "$1" = onedl ] && which="3.10 to 3.13" other=""
+    local which="3.11" name=python3.11 other=", or DR2NET_STACK=onedl for 3.10 to 3.13"
+    [ "$1" = onedl ] && which="3.10 to 3.13" name=python3 other=""
     _dr2net_fail "no Python $which found${DR2NET_PYTHON:+ at DR2NET_PYTHON=$DR2NET_PYTHON};" \
-        "apt-get install python3.11 python3.11-venv python3.11-dev, or set DR2NET_PYTHON$other"
+        "apt-get install $name $name-venv $name-dev, or set DR2NET_PYTHON$other"
 }
 
 _dr2net_has_gpu() {
