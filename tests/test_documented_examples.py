@@ -70,7 +70,8 @@ def gradients(model: torch.nn.Module) -> List[torch.Tensor]:
 def test_the_family_of_the_documentation_is_right(clean_registries):
     with pytest.raises(ValueError, match='VisionTransformerRelPos'):
         Dr2TimmBackbone(NAME, **SMALL)
-    names = run(examples('docs/adding_a_backbone.md'))
+    page = examples('docs/adding_a_backbone.md')
+    names = run([block for block in page if 'TokenMixer' not in block])
     assert len(names['backbone'].out_channels) == 2
 
     conventional = ConventionalTimmBackbone(NAME, **SMALL)
@@ -101,3 +102,28 @@ def test_the_data_set_of_the_documentation_gives_spheres():
     assert sample['points'].shape == (1024, 3)
     assert set(sample['labels'].tolist()) == {0, 1}
     assert data.metainfo == dict(classes=('ground', 'plant'))
+
+
+def test_the_class_of_the_documentation_is_right():
+    names = run(examples('docs/adding_a_backbone.md', 'TokenMixer'))
+    plain, ours = names['TokenMixer'], names['Dr2TokenMixer']
+    torch.manual_seed(0)
+    conventional = plain()
+    found = {}
+    for options in (
+        dict(alpha=1.0, beta=0.0, arithmetic='float', backprop='stored'),
+        dict(backprop='stored'),
+        dict(backprop='reversible'),
+        dict(memory_budget=0.5),
+    ):
+        model = ours(dual_residual=options)
+        model.load_state_dict(conventional.state_dict(), strict=False)
+        output = model(model.example_input(2))
+        output.sin().sum().backward()
+        found[str(options)] = (output, [p.grad for p in model.parameters()])
+    (output, _), *dual_residual = found.values()
+    assert torch.equal(output, conventional(model.example_input(2)))
+    stored = dual_residual[0][1]
+    assert all(gradient.any() for gradient in stored)
+    for _, others in dual_residual[1:]:
+        assert all(map(torch.equal, stored, others))

@@ -27,7 +27,7 @@ DINO_T = 'configs/dino/dino-4scale_dr2-swin-t_8xb2-12e_coco.py'
 DINO_L = 'configs/dino/dino-5scale_dr2-swin-l_8xb2-12e_coco.py'
 DINO_TINY = 'configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py'
 #: Folders with tests marked ``cuda``.
-CUDA_TESTS = ['tests/reversible', 'tests/backbones', 'tests/analysis']
+CUDA_TESTS = ['tests/reversible', 'tests/backbones', 'tests/analysis', 'tests/tasks']
 MODES = ['conventional', 'checkpoint', 'dr2 float', 'dr2 exact']
 BOTH = ['fp32', 'bf16']
 
