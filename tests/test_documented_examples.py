@@ -124,6 +124,6 @@ def test_the_class_of_the_documentation_is_right():
     (output, _), *dual_residual = found.values()
     assert torch.equal(output, conventional(model.example_input(2)))
     stored = dual_residual[0][1]
-    assert all(gradient.any() for gradient in stored)
+    assert all(gradient is not None and gradient.any() for gradient in stored)
     for _, others in dual_residual[1:]:
         assert all(map(torch.equal, stored, others))
