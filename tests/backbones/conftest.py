@@ -32,6 +32,14 @@ class Step(NamedTuple):
     gradients: Dict[str, Optional[Tensor]]
 
 
+def with_weights(model: nn.Module, weights: Optional[nn.Module]) -> nn.Module:
+    """The model with the weights of another one that has them, where there is one."""
+    if weights is not None:
+        state = weights.state_dict()
+        model.load_state_dict({key: state[key] for key in model.state_dict()})
+    return model
+
+
 class SwinTools:
     """Narrow Swins with random weights that no symmetry makes easy."""
 
@@ -51,11 +59,7 @@ class SwinTools:
     def plain(self, weights: Optional[nn.Module] = None, **changes) -> SwinTransformer:
         """mmdet's backbone, with the weights of another one where there is one."""
         model = self.randomize(SwinTransformer(**self.arguments(**changes)))
-        if weights is not None:
-            state = weights.state_dict()
-            wanted = model.state_dict().keys()
-            model.load_state_dict({key: state[key] for key in wanted})
-        return model
+        return with_weights(model, weights)
 
     def randomize(self, model: nn.Module, seed: int = 0) -> nn.Module:
         """Every parameter away from zero: bias tables, norms and biases too."""
@@ -190,11 +194,7 @@ class VideoSwinTools(SwinTools):
     ) -> SwinTransformer3D:
         """mmaction's backbone, with the weights of another one where there is one."""
         model = self.randomize(SwinTransformer3D(**self.arguments(**changes)))
-        if weights is not None:
-            state = weights.state_dict()
-            wanted = model.state_dict().keys()
-            model.load_state_dict({key: state[key] for key in wanted})
-        return model
+        return with_weights(model, weights)
 
     def video(
         self, frames: int = 12, height: int = 36, width: int = 28, batch: int = 1
@@ -252,11 +252,7 @@ class VitTools(VideoSwinTools):
     ) -> VisionTransformer:
         """mmaction's backbone, with the weights of another one where there is one."""
         model = self.randomize(VisionTransformer(**self.arguments(**changes)))
-        if weights is not None:
-            state = weights.state_dict()
-            wanted = model.state_dict().keys()
-            model.load_state_dict({key: state[key] for key in wanted})
-        return model
+        return with_weights(model, weights)
 
     def video(
         self, frames: int = 6, height: int = 32, width: int = 32, batch: int = 2

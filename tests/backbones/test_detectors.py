@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, Tuple
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from mmengine.runner.checkpoint import get_state_dict, save_checkpoint, weights_
 from torch import nn
 
 from dr2net_mm.backbones import Dr2SwinTransformer, dual_residual_backbones
+from tests.fixtures.training import Trained, trained_step
 
 CONVENTIONAL = "_base_ = 'mmdet::{}.py'\n"
 
@@ -74,13 +75,6 @@ NARROW = {
 MASK_RCNN, RETINANET, DINO = NARROW
 
 
-class Trained(NamedTuple):
-    """What one training step left behind."""
-
-    losses: Dict[str, torch.Tensor]
-    gradients: Dict[str, torch.Tensor]
-
-
 class Bfloat16OptimWrapper(OptimWrapper):
     """MMEngine's AmpOptimWrapper refuses a machine without an accelerator."""
 
@@ -123,19 +117,7 @@ class Detectors:
         )
 
     def train_step(self, name: str, model: nn.Module, wrapper: OptimWrapper) -> Trained:
-        """One step; gradients are seen by hooks, for the step clears them."""
-        gradients: Dict[str, torch.Tensor] = {}
-        handles = [
-            parameter.register_hook(
-                lambda gradient, key=key: gradients.update({key: gradient.clone()})
-            )
-            for key, parameter in model.named_parameters()
-        ]
-        torch.manual_seed(5)
-        losses = model.train_step(self.inputs(name), wrapper)
-        for handle in handles:
-            handle.remove()
-        return Trained(losses, gradients)
+        return trained_step(model, self.inputs(name), wrapper)
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,7 @@
 """mmaction's own VideoMAE models with our backbone, by the three-line edit."""
 
 import copy
-from typing import Any, Dict, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +16,8 @@ from dr2net_mm.backbones import Dr2VisionTransformer
 
 from mmaction.models.backbones import VisionTransformer  # isort: skip
 from mmaction.structures import ActionDataSample  # isort: skip
+
+from tests.fixtures.training import Trained, trained_step
 
 CONVENTIONAL = "_base_ = 'mmaction::{}.py'\n"
 
@@ -50,13 +52,6 @@ LAYER_DECAY = dict(
     constructor='LearningRateDecayOptimizerConstructor',
     paramwise_cfg=dict(decay_rate=0.75, decay_type='layer_wise', num_layers=2),
 )
-
-
-class Trained(NamedTuple):
-    """What one training step left behind."""
-
-    losses: Dict[str, torch.Tensor]
-    gradients: Dict[str, torch.Tensor]
 
 
 class VideoModels:
@@ -107,20 +102,8 @@ class VideoModels:
         return dict(inputs=clips, data_samples=samples)
 
     def train_step(self, model: nn.Module, wrapper: OptimWrapper) -> Trained:
-        """One step; gradients are seen by hooks, for the step clears them."""
-        gradients: Dict[str, torch.Tensor] = {}
-        handles = [
-            parameter.register_hook(
-                lambda gradient, key=key: gradients.update({key: gradient.clone()})
-            )
-            for key, parameter in model.named_parameters()
-        ]
-        torch.manual_seed(5)
         inputs = self.persons() if hasattr(model, 'roi_head') else self.inputs()
-        losses = model.train_step(inputs, wrapper)
-        for handle in handles:
-            handle.remove()
-        return Trained(losses, gradients)
+        return trained_step(model, inputs, wrapper)
 
 
 @pytest.fixture(scope='module')

@@ -19,16 +19,9 @@ from torch import distributed, nn
 
 from dr2net_mm.backbones import DualResidualBackbone, dual_residual_backbones
 from dr2net_mm.reversible.errors import FixedPointOverflowError
+from tests.fixtures.tiny import TINY_DR2_SWIN
 
-TINY_SWIN = dict(
-    type='Dr2SwinTransformer',
-    embed_dims=8,
-    depths=(1, 1),
-    num_heads=(1, 2),
-    strides=(4, 2),
-    out_indices=(1,),
-    window_size=2,
-)
+TINY_SWIN = dict(TINY_DR2_SWIN, out_indices=(1,))
 
 
 class ToyDr2Model(BaseModel):

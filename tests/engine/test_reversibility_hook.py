@@ -17,18 +17,10 @@ from torch import nn
 from dr2net_mm.engine import ReversibilityHook
 from dr2net_mm.engine.hooks import reversibility_hook
 from dr2net_mm.reversible import ReconstructionError
+from tests.fixtures.tiny import TINY_DR2_SWIN
 
 #: Deep enough for floating point to fail at (1, 0.1), in the second stage most.
-SWIN = dict(
-    type='Dr2SwinTransformer',
-    embed_dims=8,
-    depths=(1, 4),
-    num_heads=(1, 2),
-    strides=(4, 2),
-    out_indices=(0, 1),
-    window_size=2,
-    drop_path_rate=0.1,
-)
+SWIN = dict(TINY_DR2_SWIN, depths=(1, 4), drop_path_rate=0.1)
 
 
 class SmallModel(BaseModel):

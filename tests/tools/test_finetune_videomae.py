@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.fixtures.scripts import load_script
+from tests.fixtures.videomae import block_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVERTER = ROOT / 'tools/model_converters/videomae_to_mmaction.py'
@@ -50,22 +51,9 @@ def pretraining_weights():
         'decoder.norm.bias': (8,),
         'mask_token': (1, 1, 8),
     }
-    block = {
-        'norm1.weight': (DIMS,),
-        'norm1.bias': (DIMS,),
-        'attn.qkv.weight': (3 * DIMS, DIMS),
-        'attn.q_bias': (DIMS,),
-        'attn.v_bias': (DIMS,),
-        'attn.proj.weight': (DIMS, DIMS),
-        'attn.proj.bias': (DIMS,),
-        'norm2.weight': (DIMS,),
-        'norm2.bias': (DIMS,),
-        'mlp.fc1.weight': (4 * DIMS, DIMS),
-        'mlp.fc1.bias': (4 * DIMS,),
-        'mlp.fc2.weight': (DIMS, 4 * DIMS),
-        'mlp.fc2.bias': (DIMS,),
-    }
-    shapes.update({f'encoder.blocks.0.{name}': s for name, s in block.items()})
+    shapes.update(
+        {f'encoder.blocks.0.{name}': s for name, s in block_shapes(DIMS).items()}
+    )
     generator = torch.Generator().manual_seed(0)
     return {
         name: 0.1 * torch.randn(shape, generator=generator)

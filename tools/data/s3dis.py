@@ -10,14 +10,13 @@ other line that cannot be read is an error that names it.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import numpy as np
 from mmengine.utils import ProgressBar
 
+from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.cli.output import format_table
-from dr2net_mm.cli.run_tool import run_tool
 from dr2net_mm.errors import UserError
 from dr2net_mm.tasks.point_segmentation.datasets.s3dis_areas import (
     area_file,
@@ -83,14 +82,9 @@ def run(options) -> None:
     check(options.out, options.areas)
 
 
-def build_parser() -> ArgumentParser:
-    """Command line of the tool."""
-    parser = ArgumentParser(
-        prog='s3dis.py',
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
+def build_parser() -> OneLineParser:
+    """Return the parser of the command line."""
+    parser = tool_parser('s3dis.py', __doc__, EXAMPLES)
     parser.add_argument(
         'raw', type=Path, nargs='?', help='folder of Area_1 to Area_6, text files'
     )
@@ -113,8 +107,7 @@ def build_parser() -> ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns its exit code."""
-    options = build_parser().parse_args(argv)
-    return run_tool('s3dis.py', lambda: run(options))
+    return run_parsed(build_parser(), run, argv)
 
 
 if __name__ == '__main__':

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 from dr2net_mm.errors import UserError
 
@@ -45,6 +46,19 @@ def is_complete(
     return not missing
 
 
+@contextlib.contextmanager
+def replaced_folder(out: Path) -> Iterator[Path]:
+    """Give a folder to write to, which becomes ``out`` unless something fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        made = Path(scratch) / out.name
+        made.mkdir()
+        yield made
+        if out.exists():
+            out.rename(Path(scratch) / 'replaced')
+        made.rename(out)
+
+
 def make_folder(out: Path, make: Callable[[Path, Path], str]) -> None:
     """Make a folder beside its place and move it there when it is whole.
 
@@ -53,12 +67,6 @@ def make_folder(out: Path, make: Callable[[Path, Path], str]) -> None:
         make: fills the folder (first argument), may use another one for what it needs
             (second), and returns the text of ``SOURCE``.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        made, other = Path(scratch) / out.name, Path(scratch) / 'scratch'
-        made.mkdir()
-        other.mkdir()
-        (made / 'SOURCE').write_text(make(made, other))
-        if out.exists():
-            out.rename(Path(scratch) / 'replaced')
-        made.rename(out)
+    with replaced_folder(out) as made:
+        with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+            (made / 'SOURCE').write_text(make(made, Path(scratch)))

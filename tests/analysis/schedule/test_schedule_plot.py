@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -181,14 +179,8 @@ def test_missing_config_gives_one_clear_line(tmp_path, capsys):
     assert 'does not exist' in line
 
 
-def test_help_explains_with_an_example():
-    shown = subprocess.run(
-        [sys.executable, str(TOOL), '--help'],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=TOOL.parents[3],
-    ).stdout
+def test_help_explains_with_an_example(help_of):
+    shown = help_of(TOOL)
     assert 'Example' in shown
     assert 'tools/analysis/plot_schedule.py' in shown
     assert '--iters-per-epoch' in shown

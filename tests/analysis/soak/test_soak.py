@@ -26,16 +26,9 @@ from dr2net_mm.backbones.base.dual_residual import MAX_PLANS
 from dr2net_mm.backbones.branches.windows import window_pieces
 from dr2net_mm.errors import UserError
 from dr2net_mm.reversible.schedule import CoefficientSchedule
+from tests.fixtures.tiny import TINY_SWIN
 
-SWIN = dict(
-    type='SwinTransformer',
-    embed_dims=8,
-    depths=(1, 2),
-    num_heads=(1, 2),
-    strides=(4, 2),
-    out_indices=(0, 1),
-    window_size=2,
-)
+SWIN = dict(TINY_SWIN, depths=(1, 2))
 VIDEO_SWIN = named_backbone('video-swin-t', depths=(1, 1, 1, 1), width=6)
 VIDEOMAE = dict(named_backbone('videomae-s', depths=(2,), width=12), num_frames=4)
 TINY_RETINANET = """

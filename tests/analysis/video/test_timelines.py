@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -157,13 +155,7 @@ def test_a_missing_file_gives_one_clear_line(files, capsys, missing):
     assert 'absent.json' in line
 
 
-def test_help_explains_with_an_example():
-    shown = subprocess.run(
-        [sys.executable, str(TOOL), '--help'],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=TOOL.parents[3],
-    ).stdout
+def test_help_explains_with_an_example(help_of):
+    shown = help_of(TOOL)
     assert 'Example' in shown
     assert '--top' in shown

@@ -15,19 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from dr2net_mm.backbones import dual_residual_backbones
+from tests.fixtures.tiny import TINY_DR2_SWIN
 
 ITERATIONS = 3
 """Of an epoch."""
 
-TINY_SWIN = dict(
-    type='Dr2SwinTransformer',
-    embed_dims=8,
-    depths=(1, 1),
-    num_heads=(1, 2),
-    strides=(4, 2),
-    out_indices=(1,),
-    window_size=2,
-)
+TINY_SWIN = dict(TINY_DR2_SWIN, out_indices=(1,))
 
 
 class Regressor(BaseModel):
