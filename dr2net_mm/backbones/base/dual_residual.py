@@ -11,6 +11,7 @@ from typing import (
     Sequence,
     Tuple,
     TypeVar,
+    Union,
 )
 
 import torch
@@ -144,6 +145,11 @@ class DualResidualBackbone(BackboneDeclaration, BaseModule):
         """Whether what is computed now is computed again in the backward pass."""
         reversible = self.dual_residual_options.backprop == 'reversible'
         return reversible and torch.is_grad_enabled() and not is_traced()
+
+    @property
+    def _chunk(self) -> Union[None, int, str]:
+        """Tokens at a time; all of them in a graph that others record."""
+        return None if is_traced() else self.dual_residual_options.chunk
 
     def check_overflow(self) -> None:
         """Raise if a stream of the last forward pass left the fixed-point range.

@@ -2,12 +2,11 @@
 
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
 
 from dr2net_mm.reversible import Branch
-from dr2net_mm.reversible.traced import is_traced
 
 from .counted_costs import CountedCosts, padded_plan
 from .dual_residual import DualResidualBackbone
@@ -122,11 +121,6 @@ class MultiscaleBackbone(CountedCosts, DualResidualBackbone, ABC):
         self._runs = runs
         stages = sum(1 for run in runs if run.blocks)
         self._init_dual_residual(dual_residual, stages, fusions)
-
-    @property
-    def _chunk(self) -> Union[None, int, str]:
-        """Tokens at a time; all of them in a graph that others record."""
-        return None if is_traced() else self.dual_residual_options.chunk
 
     def _run_scales(self, images: Tensor, x: Tensor, size: Size) -> List[Tensor]:
         """Compute the outputs of the wanted scales.

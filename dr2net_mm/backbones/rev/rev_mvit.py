@@ -118,7 +118,7 @@ class RevMViT(MultiscaleBackbone, BaseModule):
         downscale = list(settings['downscale_indices'])
         depth = settings['num_layers']
         self.out_scales = checked_scales(
-            [out_scales] if self.single_output else out_scales,
+            [out_scales] if isinstance(out_scales, int) else out_scales,
             len(downscale) + 1,
             type(self).__name__,
         )

@@ -193,7 +193,7 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
         if not loaded:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
-    def forward(self, x: Tensor) -> Tuple[Tensor]:
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         """Features of images [B, in_channels, H, W], see ``out_type``, in a tuple.
 
         Raises:
@@ -205,9 +205,7 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
         branches = [
             branch
             for layer in self.layers
-            for branch in layer.branches(
-                size[0] * size[1], self.dual_residual_options.chunk
-            )
+            for branch in layer.branches(size[0] * size[1], self._chunk)
         ]
         return tuple(
             self._run_stage(
@@ -241,13 +239,13 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
                 f'{name} takes images [B, {layer.in_channels}, H, W], got shape '
                 f'{tuple(x.shape)}.'
             )
-        size = tuple(self.patch_embed.grid(x.shape[2:]))
-        if not all(size):
+        height, width = self.patch_embed.grid(x.shape[2:])
+        if not (height and width):
             raise ValueError(
                 f'{name} cuts images into patches of {layer.kernel_size[0]} pixels, '
                 f'got {x.shape[2]}x{x.shape[3]}. Resize them to at least one patch.'
             )
-        return size
+        return height, width
 
     def _embed(self, x: Tensor, size: GridSize) -> Tensor:
         positions = resized_positions(self.pos_embed, self.grid_size, size)

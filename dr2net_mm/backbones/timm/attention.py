@@ -38,7 +38,7 @@ def attention_branch(
     branch = LayersBranch(layers, drop_path, chunk, shape[1:], gamma, modules)
     width = shape[-1]
     seen = seen or branch.group
-    heads = getattr(attention, 'num_heads', None) or getattr(attention, 'heads', 1)
+    heads: int = getattr(attention, 'num_heads', 0) or getattr(attention, 'heads', 1)
     # Logits, their softmax, and what dropout or a bias makes of them; or their sums.
     weights = heads if getattr(attention, 'fused_attn', False) else 3 * heads * seen
     weights += width * (gamma is not None)

@@ -1,23 +1,24 @@
 """Any supported timm model as a dual-residual backbone."""
 
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from functools import partial
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 import torch.utils.checkpoint as cp
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from dr2net_mm.backbones.base.counted_costs import counted_costs
+from dr2net_mm.backbones.base.counted_costs import CountedCosts, padded_plan
 from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
 from dr2net_mm.reversible import Branch, StageOutput
-from dr2net_mm.reversible.plan import Plan, StageCost
-from dr2net_mm.reversible.replay import AutocastState
+from dr2net_mm.reversible.plan import Plan
 
 from .blocks import branches_of
 from .features import TimmFeatures
 from .model import OutIndices, batch_norms
 from .program import (
     Blocks,
+    Feature,
     Layers,
     Segment,
     modules_of,
@@ -27,7 +28,7 @@ from .program import (
 
 
 @MODELS.register_module(force=True)
-class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
+class Dr2TimmBackbone(CountedCosts, DualResidualBackbone, TimmFeatures):
     """A timm model whose residual blocks have two residual streams.
 
     With the input x_0 of a stage and the residual branches F_1 … F_N of its blocks,
@@ -76,7 +77,7 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
             # It may hold coefficients.
             self.load_pretrained(pretrained)
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
         """Feature maps [B, C_i, H_i, W_i] of the ``out_indices``, in their order.
 
         Args:
@@ -86,23 +87,18 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
             ValueError: If the model does not take images of this shape.
         """
         self.check_input(x)
-        first, *stages = self._segments(tuple(x.shape[-2:]))
-        plan = self._plan(x)
+        first, *stages = self._segments((x.shape[2], x.shape[3]))
+        plan = self._counted_plan(x)
         *features, x = self._run_first(first, x)
         for number, stage in enumerate(stages):
-            outputs = self._run_segment(number, stage, x, plan)
+            outputs = list(self._run_segment(number, stage, x, plan))
             if number < len(stages) - 1:
-                *outputs, x = outputs
+                x = outputs.pop()
             features += outputs
-        return tuple(features)
+        return self._returned(features)
 
     def example_size(self) -> Tuple[int, ...]:
         return (getattr(self.timm_model, 'in_chans', 3), *self.family.own_size())
-
-    def input_costs(
-        self, shape: Sequence[int], branch_bytes: int = 4
-    ) -> List[StageCost]:
-        return counted_costs(self, shape, branch_bytes)
 
     def _check_batch_norms(self) -> None:
         found = batch_norms(self)
@@ -126,8 +122,7 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
         return self._run_tail(segment, x)
 
     def _run_tail(self, segment: Segment, x: Tensor) -> Tuple[Tensor, ...]:
-        chunk = self.dual_residual_options.chunk
-        return run_layers(segment.tail, chunk, self.recomputes, x)
+        return run_layers(segment.tail, self._chunk, self.recomputes, x)
 
     def _embedding_parameters(self) -> List[torch.nn.Parameter]:
         stages = {
@@ -143,45 +138,34 @@ class Dr2TimmBackbone(DualResidualBackbone, TimmFeatures):
     ) -> Tuple[Tensor, ...]:
         """Features of a stage, then the stream behind it; without that of the last."""
         branches: List[Branch] = []
-        taps = {}
-        chunk = self.dual_residual_options.chunk
+        taps: Dict[int, StageOutput] = {}
+        chunk = self._chunk
         for item in segment.body:
             if isinstance(item, Blocks):
                 for found in branches_of(item, x.shape, chunk):
                     branches += found
             else:
-                taps[len(branches)] = StageOutput(
-                    'last',
-                    lambda fused, item=item: (item.function(fused),),
-                    item.modules,
-                )
+                function = partial(_output, item)
+                taps[len(branches)] = StageOutput('last', function, item.modules)
         last = number == len(self._dual_residual_stages) - 1
 
         def output(fused: Tensor) -> Tuple[Tensor, ...]:
             *features, stream = self._run_tail(segment, fused)
             return tuple(features) if last else (*features, stream)
 
-        if plan is not None:
-            # A plan leaves out the first branches where they are frozen.
-            plan = [[False] * (len(branches) - len(stored)) + stored for stored in plan]
-        return self._run_stage(
+        outputs = self._run_stage(
             number,
             x,
             branches,
             output,
             modules_of(segment.tail),
-            plan,
+            padded_plan(plan, number, branches),
             taps,
             # There may be blocks with attention among the layers.
             graph=any(isinstance(item, Layers) for item in segment.tail),
         )
+        return tuple(outputs)
 
-    def _plan(self, x: Tensor) -> Optional[Plan]:
-        """Which branches are stored, see ``memory_budget``."""
-        if self.dual_residual_options.memory_budget is None:
-            return None
-        branch_bytes = 2 if AutocastState(x.device).enabled() else 4
-        shape = tuple(x.shape)
-        return self._storage_plan(
-            (shape, branch_bytes), lambda: self.input_costs(shape, branch_bytes)
-        )
+
+def _output(feature: Feature, fused: Tensor) -> Tuple[Tensor, ...]:
+    return (feature.function(fused),)

@@ -8,7 +8,11 @@ from typing import Any, Callable, Dict, List, Sequence, Type, TypeVar
 
 from torch import nn
 
-from dr2net_mm.backbones.branches.layers import DifferenceBranch, channels_last
+from dr2net_mm.backbones.branches.layers import (
+    DifferenceBranch,
+    LayersBranch,
+    channels_last,
+)
 from dr2net_mm.reversible import Branch
 
 from .program import Blocks, Chunk
@@ -62,8 +66,23 @@ def branches_of(item: Blocks, shape: Sequence[int], chunk: Chunk) -> List[List[B
         for block in item.blocks
     ]
     if item.channels_last:
-        found = [[channels_last(one) for one in branches] for branches in found]
+        found = [[_of_maps(one) for one in branches] for branches in found]
     return found
+
+
+def _of_maps(branch: Branch) -> Branch:
+    """Let a branch of maps work on a stream with channels last.
+
+    Raises:
+        TypeError: If it does not say of what shape its samples are.
+    """
+    if not isinstance(branch, LayersBranch):
+        raise TypeError(
+            f'blocks of this model have streams with channels last, for which branches '
+            f'are made of LayersBranch (backbones/timm/maps.py), got '
+            f'{type(branch).__name__}.'
+        )
+    return channels_last(branch)
 
 
 def block_branches(

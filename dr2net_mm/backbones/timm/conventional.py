@@ -1,6 +1,6 @@
 """A timm model as it is, as a backbone: what a dual-residual one is compared with."""
 
-from typing import Any, Tuple
+from typing import Any, Tuple, Union
 
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -35,7 +35,7 @@ class ConventionalTimmBackbone(TimmFeatures):
         if with_cp:
             checkpoint_modules(self, self.family.checkpointed_blocks())
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
         """Feature maps [B, C_i, H_i, W_i] of the ``out_indices``, in their order.
 
         Args:
@@ -52,4 +52,4 @@ class ConventionalTimmBackbone(TimmFeatures):
             output_fmt='NCHW',
             intermediates_only=True,
         )
-        return tuple(features)
+        return self._returned(features)

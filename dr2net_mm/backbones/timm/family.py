@@ -1,14 +1,22 @@
 """How the models of a family run: the base class and the registry."""
 
 import functools
-import inspect
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Optional,
+    Sequence,
+    Type,
+    TypeVar,
+    Union,
+)
 
 from torch import Tensor, nn
 
 from .program import Blocks, Feature, Layers, Program
-
-Size = Tuple[int, int]
+from .sizes import Size, check_patches
 
 
 class Family:
@@ -129,7 +137,8 @@ class IsotropicFamily(Family):
 
     def program(self, size: Size) -> Program:
         """Embedding and blocks, a feature behind each block."""
-        model, arguments = self.model, {}
+        model = self.model
+        arguments: Dict[str, Any] = {}
         width = model.embed_dim
         items: Program = [Layers(lambda x: self.embed(x, arguments))]
         grid = self.grid(size)
@@ -184,8 +193,8 @@ class HierarchicalFamily(Family):
 
     def before_blocks(self, stage: nn.Module) -> List[Layers]:
         """Ordinary layers of a stage before its blocks."""
-        layer = getattr(stage, 'downsample', None)
-        if isinstance(layer, nn.Identity):
+        layer: Optional[nn.Module] = getattr(stage, 'downsample', None)
+        if layer is None or isinstance(layer, nn.Identity):
             return []
         if self.channels_last:
             function = self._to_stream(functools.partial(_on_maps, layer))
@@ -245,59 +254,3 @@ def _in_channels_last(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _same(x: Tensor) -> Tensor:
     return x
-
-
-def check_own_size(family: Family, size: Size) -> None:
-    """Check that images have the size that a model is built for.
-
-    Raises:
-        ValueError: If they have another one.
-    """
-    own = family.own_size()
-    if tuple(size) != own:
-        raise ValueError(
-            f'{type(family.model).__name__} is built for images of {own[0]}x{own[1]}, '
-            f'got {size[0]}x{size[1]}: {remedy(family.model, size)}'
-        )
-
-
-def check_patches(
-    model: nn.Module, size: Size, patches: Optional[nn.Module] = None
-) -> None:
-    """Check a size of images against that of a timm ``PatchEmbed``.
-
-    Args:
-        model: The timm model.
-        size: Height and width.
-        patches: The patch embedding; by default ``model.patch_embed``.
-
-    Raises:
-        ValueError: If the patches do not fit it.
-    """
-    patches = patches or getattr(model, 'patch_embed', None)
-    own = getattr(patches, 'img_size', None)
-    step = getattr(patches, 'patch_size', None)
-    if own is None or step is None:
-        return
-    name = type(model).__name__
-    if getattr(patches, 'strict_img_size', False) and tuple(size) != tuple(own):
-        raise ValueError(
-            f'{name} is built for images of {own[0]}x{own[1]}, got '
-            f'{size[0]}x{size[1]}: {remedy(model, size)}'
-        )
-    padded = getattr(patches, 'dynamic_img_pad', False)
-    if not padded and any(length % part for length, part in zip(size, step)):
-        raise ValueError(
-            f'{name} cuts images into patches of {step[0]}x{step[1]}, got '
-            f'{size[0]}x{size[1]}; resize or pad them to a multiple' + '.'
-        )
-
-
-def remedy(model: nn.Module, size: Size) -> str:
-    """Which argument of a model lets it take images of another size."""
-    known = inspect.signature(type(model).__init__).parameters
-    fixed = f'img_size=({size[0]}, {size[1]})'
-    for name, value in (('dynamic_img_size', True), ('strict_img_size', False)):
-        if name in known:
-            return f'pass {name}={value}, or {fixed}.'
-    return f'pass {fixed}, or resize them.'

@@ -1,6 +1,6 @@
 """A timm model as a backbone of feature maps, under timm's own names."""
 
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class TimmFeatures(BaseModule):
         output_norm: Whether the model's last norm is applied to the features, to each
             of blocks or to the last of stages, as timm does with ``norm=True``.
         norm_eval: Whether BatchNorm layers stay in evaluation mode.
+        single_output: Whether the only feature map is returned as a tensor, which
+            mmaction's ``Recognizer2D`` with a ``TSNHead`` takes, in place of a tuple.
         init_cfg: MMEngine's; a ``Pretrained`` checkpoint is loaded as ``pretrained``
             is, when ``init_weights`` is called.
         model_args: Other arguments of timm's model, e.g. ``img_size``,
@@ -55,10 +57,12 @@ class TimmFeatures(BaseModule):
         frozen_stages: int = -1,
         output_norm: bool = False,
         norm_eval: bool = False,
+        single_output: bool = False,
         init_cfg: Optional[dict] = None,
         **model_args: Any,
     ) -> None:
         super().__init__(init_cfg)
+        self._is_init = False
         if model_args.get('patch_drop_rate'):
             raise ValueError(
                 f'patch_drop_rate={model_args["patch_drop_rate"]} would leave holes in '
@@ -79,6 +83,12 @@ class TimmFeatures(BaseModule):
         self._adopt(model)
         self.output_norm = output_norm
         self.norm_eval = norm_eval
+        self.single_output = single_output
+        if single_output and len(self.out_indices) > 1:
+            raise ValueError(
+                f'single_output=True with {len(self.out_indices)} feature maps of '
+                f'{model_name}; give out_indices one number, such as [-1].'
+            )
         self.frozen_stages = frozen_stages
         self._check_frozen(len(family.stages()))
         if isinstance(pretrained, str):
@@ -143,7 +153,12 @@ class TimmFeatures(BaseModule):
                 f'{type(self).__name__} takes images [B, {channels}, H, W], got shape '
                 f'{tuple(x.shape)}.'
             )
-        self.family.check_size(tuple(x.shape[-2:]))
+        self.family.check_size((x.shape[2], x.shape[3]))
+
+    def _returned(
+        self, features: Sequence[Tensor]
+    ) -> Union[Tensor, Tuple[Tensor, ...]]:
+        return features[0] if self.single_output else tuple(features)
 
     def _check_frozen(self, count: int) -> None:
         if not -1 <= self.frozen_stages <= count:

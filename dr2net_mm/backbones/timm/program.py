@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from dr2net_mm.backbones.branches.chunking import tokens_per_piece
 from dr2net_mm.backbones.branches.estimate import estimated_cost
 from dr2net_mm.backbones.branches.parts import in_parts
-from dr2net_mm.reversible.branch import unique_parameters
 
 Function = Callable[[Tensor], Tensor]
 Chunk = Union[None, int, str]
@@ -71,17 +70,19 @@ class Feature(NamedTuple):
     """A feature map that the backbone may return.
 
     Attributes:
-        index: Its number, in timm's count.
+        number: Its number, in timm's count.
         function: From the stream to the feature map [B, C, H, W].
         modules: The modules whose parameters it uses.
     """
 
-    index: int
+    number: int
     function: Function
     modules: Sequence[nn.Module] = ()
 
 
-Item = Union[Layers, Blocks, Feature]
+#: What has no branches: an ordinary part of the network.
+Tail = Union[Layers, Feature]
+Item = Union[Tail, Blocks]
 Program = List[Item]
 
 
@@ -94,8 +95,8 @@ class Segment(NamedTuple):
         tail: Features and ordinary layers.
     """
 
-    body: List[Item]
-    tail: List[Item]
+    body: List[Union[Blocks, Feature]]
+    tail: List[Tail]
 
 
 def segments(program: Sequence[Item], wanted: Sequence[int]) -> List[Segment]:
@@ -110,17 +111,17 @@ def segments(program: Sequence[Item], wanted: Sequence[int]) -> List[Segment]:
     """
     result = [Segment([], [])]
     for item in program:
-        if isinstance(item, Feature) and item.index not in wanted:
+        if isinstance(item, Feature) and item.number not in wanted:
             continue
         body, tail = result[-1]
         if not isinstance(item, Blocks):
             tail.append(item)
-        elif body and all(isinstance(one, Feature) for one in tail):
-            body += [*tail, item]
+        elif body and not any(isinstance(one, Layers) for one in tail):
+            body += [*_features(tail), item]
             tail.clear()
         else:
             result.append(Segment([item], []))
-    while result and not _features(result[-1]):
+    while result and not _features([*result[-1].body, *result[-1].tail]):
         result.pop()
     tail = result[-1].tail if result else []
     while tail and not isinstance(tail[-1], Feature):
@@ -128,12 +129,12 @@ def segments(program: Sequence[Item], wanted: Sequence[int]) -> List[Segment]:
     return result
 
 
-def _features(segment: Segment) -> List[Feature]:
-    return [one for one in (*segment.body, *segment.tail) if isinstance(one, Feature)]
+def _features(items: Sequence[Item]) -> List[Feature]:
+    return [one for one in items if isinstance(one, Feature)]
 
 
 def run_layers(
-    items: Sequence[Item], chunk: Chunk, recompute: bool, x: Tensor
+    items: Sequence[Tail], chunk: Chunk, recompute: bool, x: Tensor
 ) -> Tuple[Tensor, ...]:
     """Features and ordinary layers in order: the features, then the stream."""
     features = []
@@ -145,11 +146,6 @@ def run_layers(
     return (*features, x)
 
 
-def modules_of(items: Sequence[Item]) -> List[nn.Module]:
+def modules_of(items: Sequence[Tail]) -> List[nn.Module]:
     """Modules that features and ordinary layers use."""
     return [module for item in items for module in item.modules]
-
-
-def parameters_of(items: Sequence[Item]) -> List[nn.Parameter]:
-    """Parameters that features and ordinary layers use."""
-    return unique_parameters(modules_of(items))

@@ -58,6 +58,13 @@ def test_out_indices_out_of_range_are_refused(indices) -> None:
         small(out_indices=indices)
 
 
+def test_a_single_output_is_a_tensor(images) -> None:
+    model, several = small(single_output=True), small()
+    assert torch.equal(model(images), several(images)[0])
+    with pytest.raises(ValueError, match=r'single_output=True with 2 feature maps of'):
+        small(single_output=True, out_indices=2)
+
+
 def test_an_unknown_model_is_refused_with_near_names() -> None:
     with pytest.raises(ValueError, match="'vit_smal_patch16_224'; nearest: vit_small"):
         Dr2TimmBackbone('vit_smal_patch16_224')

@@ -1,7 +1,7 @@
 """BEiT and BEiT v2."""
 
 import functools
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from timm.models.beit import Beit, Block
@@ -12,7 +12,8 @@ from dr2net_mm.reversible import Branch
 
 from ..attention import attention_branch
 from ..blocks import Chunk, register_block
-from ..family import IsotropicFamily, Size, register_family
+from ..family import IsotropicFamily, register_family
+from ..sizes import Size
 
 
 @register_family(Beit)
@@ -40,7 +41,8 @@ def beit_branches(
     shared_bias: Optional[nn.Module] = None,
 ) -> List[Branch]:
     """Branches dp1(γ1·attn(norm1 x)) and dp2(γ2·mlp(norm2 x))."""
-    attend, modules = block.attn, (block.norm1, block.attn)
+    attend = block.attn
+    modules: Tuple[nn.Module, ...] = (block.norm1, block.attn)
     if shared_bias is not None:
         attend = functools.partial(_biased, block.attn, shared_bias)
         modules = (*modules, shared_bias)

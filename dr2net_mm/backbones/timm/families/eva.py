@@ -11,7 +11,8 @@ from dr2net_mm.reversible import Branch
 
 from ..attention import attention_branch
 from ..blocks import Chunk, register_block
-from ..family import IsotropicFamily, Size, register_family
+from ..family import IsotropicFamily, register_family
+from ..sizes import Size
 
 
 @register_family(Eva)

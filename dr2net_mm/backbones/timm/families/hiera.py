@@ -12,8 +12,9 @@ from dr2net_mm.reversible import Branch
 
 from ..attention import attention_branch
 from ..blocks import Chunk, register_block
-from ..family import Family, Size, check_own_size, register_family
+from ..family import Family, register_family
 from ..program import Blocks, Feature, Layers, Program
+from ..sizes import Size, check_own_size
 
 
 @register_family(Hiera)
@@ -37,7 +38,7 @@ class HieraFamily(Family):
         )
 
     def check_size(self, size: Size) -> None:
-        check_own_size(self, size)
+        check_own_size(self.model, self.own_size(), size)
 
     def stages(self) -> List[Sequence[nn.Module]]:
         starts = [0, *(end + 1 for end in self.model.stage_ends)]

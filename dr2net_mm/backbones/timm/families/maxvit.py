@@ -1,7 +1,7 @@
 """MaxViT and CoAtNet."""
 
 import functools
-from typing import List, Sequence
+from typing import List, Sequence, Tuple
 
 from timm.models.maxxvit import (
     MaxxVit,
@@ -13,13 +13,14 @@ from timm.models.maxxvit import (
 )
 from torch import Tensor, nn
 
-from dr2net_mm.backbones.branches.layers import DifferenceBranch
+from dr2net_mm.backbones.branches.layers import DifferenceBranch, Layer
 from dr2net_mm.reversible import Branch
 
 from ..blocks import Chunk, block_branches, register_block
-from ..family import HierarchicalFamily, Size, check_own_size, register_family
+from ..family import HierarchicalFamily, register_family
 from ..maps import map_branch
 from ..program import Blocks, Layers, Program
+from ..sizes import Size, check_own_size
 
 
 @register_family(MaxxVit)
@@ -39,7 +40,7 @@ class MaxVitFamily(HierarchicalFamily):
         blocks = [m for m in self.model.modules() if isinstance(m, MaxxVitBlock)]
         windows = [b.attn_grid.partition_size for b in blocks]
         if not windows or tuple(size) == self.own_size():
-            check_own_size(self, size)
+            check_own_size(self.model, self.own_size(), size)
             return
         stride = self.model.feature_info[-1]['reduction']
         step = [stride * length for length in windows[0]]
@@ -105,7 +106,8 @@ def _partition_branches(
     part: nn.Module, shape: Sequence[int], chunk: Chunk
 ) -> List[Branch]:
     """Branches dp1(ls1(attn(norm1 x))) and dp2(ls2(mlp(norm2 x))) of maps."""
-    first, last = (_to_last,), (_to_first,)
+    first: Tuple[Layer, ...] = (_to_last,)
+    last: Tuple[Layer, ...] = (_to_first,)
     if type(part) is PartitionAttention2d:
         first = last = ()
     elif type(part) is not PartitionAttentionCl:

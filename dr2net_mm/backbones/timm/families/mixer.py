@@ -9,7 +9,8 @@ from dr2net_mm.backbones.branches.layers import LayersBranch
 from dr2net_mm.reversible import Branch
 
 from ..blocks import Chunk, register_block
-from ..family import IsotropicFamily, Size, check_patches, register_family
+from ..family import IsotropicFamily, register_family
+from ..sizes import Size, check_patches
 
 
 @register_family(MlpMixer)

@@ -12,8 +12,9 @@ from dr2net_mm.reversible import Branch
 
 from ..attention import attention_branch
 from ..blocks import Chunk, register_block
-from ..family import HierarchicalFamily, Size, check_own_size, register_family
+from ..family import HierarchicalFamily, register_family
 from ..program import Blocks, Feature, Layers, Program
+from ..sizes import Size, check_own_size
 
 WHOLE_BLOCK, FEED_FORWARD = dict(attention=True), dict(attention=False)
 
@@ -26,7 +27,7 @@ class MViTFamily(HierarchicalFamily):
     """
 
     def check_size(self, size: Size) -> None:
-        check_own_size(self, size)
+        check_own_size(self.model, self.own_size(), size)
 
     def program(self, size: Size) -> Program:
         """Embedding and stages, a feature behind each stage."""

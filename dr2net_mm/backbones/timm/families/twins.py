@@ -11,8 +11,9 @@ from dr2net_mm.reversible import Branch
 
 from ..attention import attention_branch
 from ..blocks import Chunk, register_block
-from ..family import HierarchicalFamily, Size, register_family
+from ..family import HierarchicalFamily, register_family
 from ..program import Blocks, Feature, Layers, Program
+from ..sizes import Size
 
 
 @register_family(Twins)
