@@ -21,6 +21,7 @@ import dr2net_mm.launch.safe  # noqa: E402, F401
 # Fixtures that several folders share.
 pytest_plugins = [
     'tests.fixtures.config_text',
+    'tests.fixtures.mttr',
     'tests.fixtures.rev',
     'tests.fixtures.videomae',
 ]

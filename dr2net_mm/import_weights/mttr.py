@@ -144,7 +144,7 @@ def _rules(forward: bool) -> List[Tuple[re.Pattern, str]]:
 
 
 def _renamed(weights: Weights, forward: bool) -> Weights:
-    """Weights by their other names; those without one keep theirs."""
+    """Give weights their other names; those without one keep theirs."""
     rules = _rules(forward)
     renamed: Dict[str, Tensor] = {}
     for name, value in weights.items():

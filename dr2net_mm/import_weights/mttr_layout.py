@@ -12,7 +12,7 @@ NETWORK = 'MTTR'
 
 
 def mttr_shapes(weights: Mapping[str, Tensor]) -> Shapes:
-    """Shapes that a whole MTTR has, sizes and depths being those of the weights.
+    """Return the shapes of a whole MTTR, of the weights' own sizes and depths.
 
     Raises:
         UserError: If a tensor is missing that the sizes are read from.
@@ -40,7 +40,7 @@ def mttr_shapes(weights: Mapping[str, Tensor]) -> Shapes:
 
 
 def video_swin_shapes(weights: Mapping[str, Tensor], stages: int = 0) -> Shapes:
-    """Shapes of a Video Swin without output norms, by mmaction's names.
+    """Return the shapes of a Video Swin without output norms, by mmaction's names.
 
     Args:
         weights: Those of a backbone, without ``backbone.``.

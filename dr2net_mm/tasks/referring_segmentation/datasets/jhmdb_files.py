@@ -6,7 +6,7 @@ from dr2net_mm.errors import DataFileError
 
 
 def read_person_masks(path: str) -> np.ndarray:
-    """Masks of a ``puppet_mask.mat``, bool [T, H, W].
+    """Read the masks of a ``puppet_mask.mat``, bool [T, H, W].
 
     Raises:
         DataFileError: If the file is missing or damaged.

@@ -53,7 +53,7 @@ class JHMDBSentencesDataset(BaseDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> List[Dict[str, Any]]:
-        """Samples in order of the sentences and frames."""
+        """Return samples in order of the sentences and frames."""
         drawn = self._by_rule() if self.samples_file is None else self._from_file()
         samples = []
         for row, (video, action, frame, length, text) in enumerate(drawn):
@@ -123,7 +123,7 @@ class JHMDBSentencesDataset(BaseDataset):
 
 
 def read_sentences(path: str) -> List[Tuple[str, str]]:
-    """Video and sentence of each row of ``jhmdb_annotation.txt``.
+    """Read video and sentence of each row of ``jhmdb_annotation.txt``.
 
     Raises:
         DataFileError: If the file is missing or a line has other columns.

@@ -7,7 +7,7 @@ from dr2net_mm.errors import DataFileError
 
 
 def read_palette(path: str) -> np.ndarray:
-    """Object numbers of an annotation PNG, 0 for none; uint8 [H, W].
+    """Read the object numbers of an annotation PNG, 0 for none; uint8 [H, W].
 
     Raises:
         DataFileError: If the file is missing, damaged or no picture with a palette.

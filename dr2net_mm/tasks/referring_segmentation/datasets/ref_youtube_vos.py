@@ -61,7 +61,7 @@ class RefYouTubeVOSDataset(BaseDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> List[Dict[str, Any]]:
-        """Samples in order of videos, sentences and windows."""
+        """Return samples in order of videos, sentences and windows."""
         videos = self._expressions(self.subset)
         if self.subset == 'valid':
             of_test = self._expressions('test')
@@ -119,7 +119,7 @@ class RefYouTubeVOSDataset(BaseDataset):
             ) from None
 
     def _visible_objects(self, videos: Dict[str, dict]) -> Dict[str, Dict[str, Set]]:
-        """Objects of every frame, ``{video: {frame: objects}}``."""
+        """Return the objects of every frame, ``{video: {frame: objects}}``."""
         path = osp.join(self.data_root, self.subset, 'visible_objects.json')
         try:
             with open(path, encoding='utf-8') as file:

@@ -4,7 +4,7 @@ from typing import List, Tuple
 
 
 def window_around(frame: int, size: int, length: int) -> List[int]:
-    """Numbers of the frames of a window with a frame in its middle.
+    """Return the numbers of the frames of a window with a frame in its middle.
 
         f − ⌊size/2⌋ … f + ⌈size/2⌉ − 1, clipped to 0 … length − 1
 
@@ -22,7 +22,7 @@ def window_around(frame: int, size: int, length: int) -> List[int]:
 
 
 def windows_of_video(length: int, size: int) -> List[List[int]]:
-    """Windows that cover a video without overlap, but for the last one.
+    """Return windows that cover a video without overlap, but for the last one.
 
     The last one is moved back to be full; a video that is shorter than a window gives
     one, which repeats its last frame.
@@ -40,7 +40,7 @@ def windows_of_video(length: int, size: int) -> List[List[int]]:
 
 
 def resized_shape(height: int, width: int, short: int, long: int) -> Tuple[int, int]:
-    """Height and width of a frame whose shorter side becomes ``short``, as in DETR.
+    """Return the size of a frame whose shorter side becomes ``short``, as in DETR.
 
     Where the longer side would exceed ``long`` the shorter one becomes
     round(long·shorter/longer). The other side is truncated, not rounded.

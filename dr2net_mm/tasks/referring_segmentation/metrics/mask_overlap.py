@@ -12,7 +12,7 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 def overlap_metrics(
     intersections: Sequence[float], unions: Sequence[float]
 ) -> Dict[str, float]:
-    """Precision at thresholds, overall and mean IoU of N images.
+    """Compute precision at thresholds, overall and mean IoU of N images.
 
         IoU = (I + ε) / (U + ε);  P@K = share of images with IoU > K
         overall IoU = ΣI / ΣU;    mean IoU = mean of IoU

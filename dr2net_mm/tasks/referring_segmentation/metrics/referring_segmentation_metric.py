@@ -89,7 +89,7 @@ class ReferringSegmentationMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
-        """All metrics, in [0, 1]."""
+        """Compute all metrics, in [0, 1]."""
         images = list({result['image_id']: result for result in results}.values())
         metrics = average_precision(images)
         metrics.update(
@@ -107,7 +107,7 @@ class ReferringSegmentationMetric(BaseMetric):
 
 
 def _truth(sample: dict) -> np.ndarray:
-    """Mask of the referred object [H, W]."""
+    """Return the mask of the referred object [H, W]."""
     if sample.get('truth') is None:
         raise ValueError(
             f'{sample["image_id"]} has no mask to compare with; end the pipeline with '
@@ -117,7 +117,7 @@ def _truth(sample: dict) -> np.ndarray:
 
 
 def average_precision(images: Sequence[dict]) -> Dict[str, float]:
-    """COCO's mask AP without classes.
+    """Compute COCO's mask AP without classes.
 
     Args:
         images: With ``size``, ``truth`` and ``masks`` (run-length encoded) and

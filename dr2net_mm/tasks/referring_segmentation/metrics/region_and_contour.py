@@ -10,7 +10,7 @@ TOLERANCE = 0.008
 
 
 def region_similarity(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """J = |P ∩ G| / |P ∪ G|; 1 where both are empty.
+    """Compute J = |P ∩ G| / |P ∪ G|; 1 where both are empty.
 
     Args:
         predicted: bool [H, W].
@@ -21,7 +21,7 @@ def region_similarity(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 def contour_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """F = 2·precision·recall / (precision + recall) of contour pixels.
+    """Compute F = 2·precision·recall / (precision + recall) of contour pixels.
 
     A pixel of one contour is right if the other contour has one within
     ⌈0.008·diagonal⌉ pixels. Where both masks have no contour F is 1, where one has
@@ -48,7 +48,7 @@ def contour_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 def contour(mask: np.ndarray) -> np.ndarray:
-    """Pixels that differ from their right, lower or lower right neighbor."""
+    """Find pixels that differ from their right, lower or lower right neighbor."""
     padded = np.pad(mask, ((0, 1), (0, 1)), mode='edge')
     edge = np.zeros_like(mask)
     for down, right in ((0, 1), (1, 0), (1, 1)):
@@ -58,14 +58,14 @@ def contour(mask: np.ndarray) -> np.ndarray:
 
 
 def _grown(edge: np.ndarray, reach: int) -> np.ndarray:
-    """Pixels within a distance of a contour."""
+    """Find pixels within a distance of a contour."""
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disk = (x * x + y * y <= reach * reach).astype(np.uint8)
     return cv2.dilate(edge.astype(np.uint8), disk) > 0
 
 
 def mean_over_frames(predicted: np.ndarray, truth: np.ndarray) -> Tuple[float, float]:
-    """Mean J and mean F over the frames of a video.
+    """Compute mean J and mean F over the frames of a video.
 
     Args:
         predicted: bool [T, H, W].

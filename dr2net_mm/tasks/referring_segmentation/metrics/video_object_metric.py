@@ -80,7 +80,7 @@ class VideoObjectMetric(BaseMetric):
             self.results.append(result)
 
     def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
-        """Means over all sentences; empty without ground truth."""
+        """Average over all sentences; empty without ground truth."""
         if self.submission is not None:
             pack_submission(self._folder, self.submission)
             MMLogger.get_current_instance().info(f'wrote {self.submission}')

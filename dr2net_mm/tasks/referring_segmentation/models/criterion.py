@@ -41,7 +41,7 @@ class Target(NamedTuple):
     visible: Optional[Tensor] = None
 
     def labels(self) -> Tensor:
-        """Label 0 where an instance is referred to and visible, else 1; [T, G]."""
+        """Return 0 where an instance is referred to and visible, else 1; [T, G]."""
         shown = self.referred.expand(len(self.masks), -1)
         if self.visible is not None:
             shown = shown & self.visible
@@ -91,7 +91,7 @@ class MTTRCriterion(nn.Module):
     def forward(
         self, layers: Sequence[Predictions], targets: Sequence[Target]
     ) -> Dict[str, Tensor]:
-        """Losses of all decoder layers, the last one's without a prefix.
+        """Compute the losses of all decoder layers, the last one's without a prefix.
 
         Args:
             layers: Predictions of the decoder layers.
@@ -157,5 +157,5 @@ class MTTRCriterion(nn.Module):
 
 
 def resize(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits [T, Q, h, w] at another height and width, bilinear."""
+    """Resize logits [T, Q, h, w] to another height and width, bilinear."""
     return F.interpolate(masks, tuple(size), mode='bilinear', align_corners=False)

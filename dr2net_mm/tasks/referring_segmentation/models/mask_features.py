@@ -62,7 +62,7 @@ class MaskFeatures(BaseModule):
                 nn.init.zeros_(module.bias)
 
     def forward(self, memory: Tensor, fine: Sequence[Tensor]) -> Tensor:
-        """Mask features.
+        """Compute mask features.
 
         Args:
             memory: Encoded visual tokens [N, C, h, w].

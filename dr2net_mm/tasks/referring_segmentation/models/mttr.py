@@ -32,7 +32,7 @@ class Outputs(NamedTuple):
     features: Tensor
 
     def predictions(self, layer: int) -> Predictions:
-        """Scores and mask logits, kernel times features, of a decoder layer."""
+        """Return scores and mask logits, kernel times features, of a decoder layer."""
         masks = torch.einsum('btqk,btkhw->btqhw', self.kernels[layer], self.features)
         return Predictions(self.scores[layer], masks)
 
@@ -137,7 +137,7 @@ class MTTR(BaseModel):
         data_samples: Optional[Sequence[BaseDataElement]] = None,
         mode: str = 'tensor',
     ) -> Union[Dict[str, Tensor], List[BaseDataElement], Outputs]:
-        """Losses, predictions or raw outputs.
+        """Return losses, predictions or raw outputs.
 
         Args:
             inputs: Normalized frames [B, T, 3, H, W].
@@ -195,7 +195,7 @@ class MTTR(BaseModel):
     def _feature_maps(
         self, inputs: Tensor, frames: Sequence[int]
     ) -> Tuple[Tensor, ...]:
-        """Maps [B, C_i, T', H_i, W_i] of the annotated frames."""
+        """Return maps [B, C_i, T', H_i, W_i] of the annotated frames."""
         video = inputs.transpose(1, 2)
         whole = list(frames) == list(range(inputs.shape[1]))
         with torch.no_grad() if self.frozen_backbone else nullcontext():
@@ -241,7 +241,7 @@ class MTTR(BaseModel):
 
 
 def check_samples(inputs: Tensor, samples: Sequence[BaseDataElement]) -> List[int]:
-    """Numbers of the annotated frames within the windows.
+    """Return the numbers of the annotated frames within the windows.
 
     Raises:
         ValueError: If there is not one sample a window, or the numbers differ within
@@ -272,14 +272,14 @@ def check_samples(inputs: Tensor, samples: Sequence[BaseDataElement]) -> List[in
 
 
 def frames_first(maps: Tensor) -> Tensor:
-    """Maps [B, C, T, h, w] as [B·T, C, h, w]."""
+    """Return maps [B, C, T, h, w] as [B·T, C, h, w]."""
     return maps.transpose(1, 2).flatten(0, 1)
 
 
 def padding_masks(
     inputs: Tensor, samples: Sequence[BaseDataElement], size: Sequence[int], frames: int
 ) -> Tensor:
-    """Where maps of a size show padding, bool [B·T, h, w]; nearest resizing."""
+    """Tell where maps of a size show padding, bool [B·T, h, w]; nearest resizing."""
     padding = inputs.new_ones(len(samples), 1, *inputs.shape[-2:])
     for mask, sample in zip(padding, samples):
         height, width = sample.img_shape[:2]
@@ -289,7 +289,7 @@ def padding_masks(
 
 
 def target_of(sample: BaseDataElement, size: Sequence[int]) -> Target:
-    """Ground truth of a sample, padded to the size of the batch."""
+    """Return ground truth of a sample, padded to the size of the batch."""
     truth = sample.gt_instances
     height, width = truth.masks.shape[-2:]
     masks = F.pad(truth.masks, (0, size[1] - width, 0, size[0] - height))

@@ -13,7 +13,7 @@ def binary_masks(
     image_size: Sequence[int],
     original_size: Sequence[int],
 ) -> Tensor:
-    """Masks of the original size: bilinear logits, threshold 1/2, nearest.
+    """Make masks of the original size: bilinear logits, threshold 1/2, nearest.
 
     Args:
         logits: [N, Q, h, w].
@@ -35,7 +35,7 @@ def binary_masks(
 
 
 def best_trajectory(scores: Tensor) -> Tuple[Tensor, Tensor]:
-    """The query that is referred to over a whole video, and its score.
+    """Choose the query that is referred to over a whole video; return its score too.
 
     Args:
         scores: Probabilities "referred" of T frames, [T, Q].

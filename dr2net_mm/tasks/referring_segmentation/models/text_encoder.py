@@ -149,7 +149,7 @@ class RobertaTextEncoder(BaseModule):
 
 
 def load_roberta(source: str) -> RobertaModel:
-    """Pretrained weights from a folder or from HuggingFace's hub.
+    """Load pretrained weights from a folder or from HuggingFace's hub.
 
     Raises:
         UserError: If there are none.
@@ -161,7 +161,7 @@ def load_roberta(source: str) -> RobertaModel:
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
-    """Tokenizer from a ``tokenizer.json``, a folder or HuggingFace's hub.
+    """Load a tokenizer from a ``tokenizer.json``, a folder or HuggingFace's hub.
 
     Raises:
         UserError: If there is none.

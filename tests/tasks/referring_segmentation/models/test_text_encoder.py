@@ -3,10 +3,14 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
-from transformers import RobertaModel
 
 from dr2net_mm.errors import UserError
-from dr2net_mm.tasks.referring_segmentation.models import RobertaTextEncoder
+
+transformers = pytest.importorskip('transformers')
+
+from dr2net_mm.tasks.referring_segmentation.models import (  # noqa: E402
+    RobertaTextEncoder,
+)
 
 
 @pytest.fixture(scope='module')
@@ -87,4 +91,6 @@ def test_wrong_arguments_are_one_clear_line(arguments, message):
 def test_the_pooler_that_nothing_uses_does_not_exist(config):
     names = RobertaTextEncoder(config=config).state_dict()
     assert not any('pooler' in name for name in names)
-    assert isinstance(RobertaTextEncoder(config=config).model, RobertaModel)
+    assert isinstance(
+        RobertaTextEncoder(config=config).model, transformers.RobertaModel
+    )

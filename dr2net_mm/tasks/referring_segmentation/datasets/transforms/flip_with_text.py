@@ -36,6 +36,7 @@ class FlipWithText(BaseTransform):
         return np.random.rand() < self.prob
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """Mirror frames, masks and text, or leave the sample as it is."""
         if self._flips():
             results['frames'] = [frame[:, ::-1] for frame in results['frames']]
             if 'masks' in results:
@@ -48,5 +49,5 @@ class FlipWithText(BaseTransform):
 
 
 def mirrored(text: str) -> str:
-    """The sentence for the mirrored picture."""
+    """Return the sentence for the mirrored picture."""
     return _WORDS.sub(lambda match: _SWAPPED[match.group()], text)

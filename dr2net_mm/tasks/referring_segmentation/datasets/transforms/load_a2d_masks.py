@@ -23,6 +23,7 @@ class LoadA2DMasks(BaseTransform):
     """
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """Add the masks of an annotation."""
         path = results['mask_path']
         instances = read_instances(path)
         results['masks'] = instances.masks[:, None]

@@ -25,6 +25,7 @@ class LoadVideoWindow(BaseTransform):
     """
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """Add the decoded frames."""
         import decord
 
         path, size = results['video_path'], results['window_size']
@@ -55,13 +56,14 @@ class LoadFrameFiles(BaseTransform):
     """
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """Add the frames of the files."""
         results['frames'] = [read_rgb(path) for path in results['frame_paths']]
         results.setdefault('annotated', list(range(len(results['frames']))))
         return results
 
 
 def read_rgb(path: str) -> np.ndarray:
-    """RGB picture uint8 [H, W, 3].
+    """Read an RGB picture uint8 [H, W, 3].
 
     Raises:
         DataFileError: If the file is missing or damaged.

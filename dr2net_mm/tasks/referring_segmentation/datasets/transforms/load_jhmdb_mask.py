@@ -23,6 +23,7 @@ class LoadJHMDBMask(BaseTransform):
     """
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """Add the mask of the annotated frame."""
         masks = read_person_masks(results['mask_path'])
         if results['frame'] >= len(masks):
             raise DataFileError(

@@ -26,6 +26,7 @@ class LoadPaletteMasks(BaseTransform):
     """
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """Add the masks of all frames."""
         numbers = [read_palette(path) for path in results['mask_paths']]
         if len({frame.shape for frame in numbers}) > 1:
             raise DataFileError(

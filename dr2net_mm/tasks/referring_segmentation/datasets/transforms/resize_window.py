@@ -34,6 +34,7 @@ class ResizeWindow(BaseTransform):
         self.short, self.long = short, long
 
     def transform(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """Resize frames and masks."""
         height, width = results['frames'][0].shape[:2]
         results.setdefault('ori_shape', (height, width))
         size = resized_shape(height, width, self.short, self.long)
@@ -54,7 +55,7 @@ class ResizeWindow(BaseTransform):
 
 
 def resized(array: np.ndarray, size: Tuple[int, int], method: int) -> np.ndarray:
-    """A picture or mask at another height and width."""
+    """Resize a picture or mask to another height and width."""
     if array.shape[:2] == tuple(size):
         return array
     return np.asarray(Image.fromarray(array).resize((size[1], size[0]), method))
