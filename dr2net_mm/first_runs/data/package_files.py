@@ -37,23 +37,46 @@ def fetch_wheel(requirement: str, file_name: str, folder: Path, flag: str) -> Pa
         UserError: with pip's last line and what to do without a network.
     """
     wheel = folder / file_name
-    if zipfile.is_zipfile(wheel):
-        return wheel
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    if not zipfile.is_zipfile(wheel):
+        _fetch_with_pip(requirement, wheel, '--only-binary=:all:', flag)
+    return wheel
+
+
+def fetch_sdist(requirement: str, file_name: str, folder: Path, flag: str) -> Path:
+    """Return a source distribution in ``folder``; pip fetches it when it is not there.
+
+    Packages carry the data of their tests in it, which their wheels leave out.
+
+    Args:
+        requirement: name and version, for instance ``laspy==2.7.0``.
+        file_name: of the archive.
+        folder: where it is kept.
+        flag: of the command line, by which the user can give the file.
+
+    Raises:
+        UserError: with pip's last line and what to do without a network.
+    """
+    archive = folder / file_name
+    if not (archive.is_file() and tarfile.is_tarfile(archive)):
+        _fetch_with_pip(requirement, archive, '--no-binary=:all:', flag)
+    return archive
+
+
+def _fetch_with_pip(requirement: str, target: Path, kind: str, flag: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         command = [sys.executable, '-m', 'pip', 'download', '--no-deps', '--quiet']
         command += ['--disable-pip-version-check', '--ignore-requires-python']
-        command += ['--only-binary=:all:', '--dest', scratch, requirement]
+        command += [kind, '--dest', scratch, requirement]
         reason = _run(command, scratch)
-        fetched = Path(scratch) / file_name
+        fetched = Path(scratch) / target.name
         if not fetched.is_file():
             raise UserError(
                 f'pip could not fetch {requirement}: {reason}; without a network here '
-                f'run "pip download --no-deps {requirement}" elsewhere and pass the '
-                f'file with {flag}'
+                f'run "pip download --no-deps {kind} {requirement}" elsewhere and pass '
+                f'the file with {flag}'
             )
-        os.replace(fetched, wheel)
-    return wheel
+        os.replace(fetched, target)
 
 
 def fetch_debian_package(package: str, folder: Path, flag: str) -> Path:
@@ -117,6 +140,39 @@ def unpack_wheel(wheel: Path, names: Iterable[str], folder: Path) -> dict[str, P
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise DataFileError(
             f'{wheel} is not a readable wheel ({error}): delete it and run again'
+        ) from None
+    return unpacked
+
+
+def unpack_sdist(archive: Path, names: Iterable[str], folder: Path) -> dict[str, Path]:
+    """Unpack single files of a source distribution.
+
+    Args:
+        archive: the ``.tar.gz`` file.
+        names: paths inside the archive.
+        folder: where they go, without the folders of the archive.
+
+    Returns:
+        Path of the unpacked file by file name.
+
+    Raises:
+        DataFileError: if the archive is damaged or lacks a file.
+    """
+    unpacked = {}
+    try:
+        with tarfile.open(archive) as opened:
+            for name in names:
+                data = opened.extractfile(name)
+                if data is None:
+                    raise KeyError(f'{name} is no file')
+                target = folder / Path(name).name
+                target.write_bytes(data.read())
+                unpacked[target.name] = target
+    except KeyError as error:
+        raise DataFileError(f'{archive}: {error.args[0]}: give another one') from None
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataFileError(
+            f'{archive} is not a readable archive ({error}): delete it and run again'
         ) from None
     return unpacked
 
