@@ -15,7 +15,9 @@ from dr2net_mm.cli.command import OneLineParser, coefficient, positive_int, tool
 from dr2net_mm.errors import UserError
 
 
-def backbone_parser(program: str, description: str, example: str) -> OneLineParser:
+def backbone_parser(
+    program: str, description: str, example: str, batch: str = '%(default)s'
+) -> OneLineParser:
     """Return the parser of a tool that takes a backbone and its input."""
     parser = tool_parser(program, description, example)
     parser.add_argument(
@@ -59,7 +61,7 @@ def backbone_parser(program: str, description: str, example: str) -> OneLinePars
         '--batch',
         type=positive_int,
         metavar='N',
-        help='images or videos in the input (default: %(default)s)',
+        help=f'images or videos in the input (default: {batch})',
     )
     parser.add_argument('--json', metavar='FILE', help='write the results here')
     return parser

@@ -19,6 +19,7 @@ from dr2net_mm.analysis.precision import PRECISIONS
 from dr2net_mm.analysis.subjects.detectors import config_detector
 from dr2net_mm.cli.command import OneLineParser, chunk_size, positive_int, run_command
 from dr2net_mm.cli.output import check_output, write_json
+from dr2net_mm.cli.progress import Progress
 from dr2net_mm.errors import UserError
 
 from .cases import (
@@ -32,7 +33,7 @@ from .cases import (
     savings_of_subject,
 )
 from .plot import draw_scatter, draw_sweep
-from .report import Progress, result_table, summarize
+from .report import result_table, summarize
 from .sweep import parse_sweep, sweep_subjects
 
 _IGNORED_WARNINGS = (

@@ -1,9 +1,7 @@
 """Results of a benchmark as rows and as a table, and its progress."""
 
 import statistics
-import sys
-import time
-from typing import Any, Dict, List, Optional, Sequence, TextIO
+from typing import Any, Dict, List, Optional, Sequence
 
 from dr2net_mm.cli.output import format_table
 
@@ -11,29 +9,6 @@ from .cases import Case
 
 #: Rows that others are compared with, in the same precision.
 REFERENCES = ('conventional', 'checkpoint')
-
-
-class Progress:
-    """One line on a terminal: how much is done and how long the rest may take."""
-
-    def __init__(self, total: int, stream: Optional[TextIO] = None) -> None:
-        self.total = total
-        self.stream = stream or sys.stderr
-        self.done = 0
-        self.started = time.monotonic()
-
-    def step(self, label: str) -> None:
-        """Note that one more part is done; nothing is written to a file or pipe."""
-        self.done += 1
-        if not self.stream.isatty():
-            return
-        elapsed = time.monotonic() - self.started
-        left = int(elapsed / self.done * (self.total - self.done))
-        minutes, seconds = divmod(left, 60)
-        text = f'[{self.done}/{self.total}] {label}, ETA {minutes}:{seconds:02d}'
-        end = '\n' if self.done == self.total else ''
-        self.stream.write(f'\r{text:<78}{end}')
-        self.stream.flush()
 
 
 def summarize(

@@ -19,12 +19,13 @@ from dr2net_mm.analysis.subjects.backbones import (
     conventional_backbone,
     reversible_backbone,
 )
-from dr2net_mm.analysis.subjects.detectors import config_detector
-from dr2net_mm.cli.command import chunk_size, run_command
+from dr2net_mm.analysis.subjects.detectors import BOXES, config_detector
+from dr2net_mm.cli.command import chunk_size, positive_int, run_command
 from dr2net_mm.cli.output import check_output, format_table, write_json
 from dr2net_mm.errors import UserError
 
 from .detector_memory import detector_memory, detector_rows
+from .fit.report import byte_size, plan_training
 from .plan_report import (
     budget_label,
     describe_plan,
@@ -35,6 +36,9 @@ from .plan_report import (
     trade_off_table,
 )
 from .step_memory import measure_step
+
+BATCH = 2
+"""Images or videos of a count, where no config and no --batch says it."""
 
 MODES = ('conventional', 'checkpoint', 'dr2')
 """The MM stack's own class, the same checkpointed block by block, and ours."""
@@ -166,10 +170,11 @@ def _parser():
         '  python tools/analysis/memory.py --backbone swin-l --budget 0.3 4e9\n'
         '  python tools/analysis/memory.py --backbone video-swin-t --frames 768 '
         '--batch 1\n'
+        '  python tools/analysis/memory.py my_config.py --fit 24GB\n'
         '  python tools/analysis/memory.py --detector \\\n'
         '      configs/dino/dino-4scale_dr2-swin-t_8xb2-12e_coco.py',
+        batch=f'{BATCH}; with --fit that of CONFIG',
     )
-    parser.set_defaults(batch=2)
     parser.add_argument(
         '--budget',
         type=memory_budget,
@@ -187,6 +192,21 @@ def _parser():
         "'none' for all (default: the config's, or auto)",
     )
     parser.add_argument(
+        '--fit',
+        type=byte_size,
+        metavar='SIZE',
+        help='plan the training of CONFIG, a detector, within a memory such as 12e9 or '
+        '24GB: weights, gradients, optimizer, activations and loss; prints the config '
+        'of least work that fits',
+    )
+    parser.add_argument(
+        '--boxes',
+        type=positive_int,
+        default=BOXES,
+        metavar='N',
+        help='boxes of an image, with --fit (default: %(default)s)',
+    )
+    parser.add_argument(
         '--detector',
         action='store_true',
         help='count the whole detector of CONFIG, as it is, with a checkpointed '
@@ -197,7 +217,8 @@ def _parser():
         '--deformable-attention',
         choices=('cuda', 'torch'),
         default='cuda',
-        help='with --detector: memory of which implementation in mmcv (default: cuda)',
+        help='with --detector and --fit: memory of which implementation in mmcv '
+        '(default: cuda)',
     )
     parser.add_argument(
         '--arithmetic',
@@ -259,8 +280,30 @@ def _detector_rows(options: argparse.Namespace) -> List[Dict[str, Any]]:
     ]
 
 
+def _plan(options: argparse.Namespace) -> None:
+    if options.config is None:
+        raise UserError('--fit needs CONFIG, the config of a detector')
+    _, size = _subject(options)
+    result = plan_training(
+        options.config,
+        options.fit,
+        size,
+        options.batch,
+        options.boxes,
+        options.amp,
+        cuda=options.deformable_attention == 'cuda',
+    )
+    if options.json:
+        write_json(options.json, result)
+        print(f'written: {options.json}')
+
+
 def _command(options: argparse.Namespace) -> None:
     check_output(options.json, '--json')
+    if options.fit:
+        _plan(options)
+        return
+    options.batch = options.batch or BATCH
     rows = _detector_rows(options) if options.detector else _backbone_rows(options)
     _, size = _subject(options)
     name = options.backbone or options.config

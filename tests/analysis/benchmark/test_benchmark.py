@@ -16,8 +16,9 @@ from dr2net_mm.analysis.benchmark.cases import (
 )
 from dr2net_mm.analysis.benchmark.command import benchmark, main
 from dr2net_mm.analysis.benchmark.plot import draw_scatter, draw_sweep
-from dr2net_mm.analysis.benchmark.report import Progress, result_table, summarize
+from dr2net_mm.analysis.benchmark.report import result_table, summarize
 from dr2net_mm.analysis.memory.command import backbone_memory
+from dr2net_mm.cli.progress import Progress
 from tests.fixtures.tiny import TINY_SWIN
 
 TINY = dict(TINY_SWIN, window_size=4)

@@ -1,0 +1,1 @@
+"""Plan of a whole training that fits a device."""

@@ -1,0 +1,111 @@
+"""The count of whole trainings against what torch's CPU allocator hands out."""
+
+import copy
+from itertools import accumulate
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch.profiler import ProfilerActivity, profile
+
+from dr2net_mm.analysis.memory.fit.training_memory import Setting, Training
+from dr2net_mm.analysis.subjects.detectors import (
+    build_detector,
+    config_detector,
+    detector_loss,
+    detector_variant,
+    random_samples,
+)
+
+DINO = 'configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py'
+RETINANET = 'configs/retinanet/retinanet_dr2-swin-t-p4-w7_fpn_1x_coco.py'
+SIZE, BATCH, BOXES = (160, 192), 2, 30
+ADAMW = dict(type='AdamW', lr=1e-4)
+SGD = dict(type='SGD', lr=1e-2, momentum=0.9)
+
+
+def dino(root):
+    return dict(config_detector(str(root / DINO)), num_queries=40)
+
+
+def deformable_detr(root):
+    detector = dino(root)
+    detector.pop('dn_cfg')
+    head = dict(detector['bbox_head'], type='DeformableDETRHead')
+    two_stage = dict(with_box_refine=True, as_two_stage=True)
+    return dict(detector, type='DeformableDETR', bbox_head=head, **two_stage)
+
+
+def retinanet(root):
+    detector = copy.deepcopy(config_detector(str(root / RETINANET)))
+    detector['backbone'].update(embed_dims=12, depths=[2, 2, 2, 2])
+    detector['neck'].update(in_channels=[24, 48, 96], out_channels=32)
+    detector['bbox_head'].update(in_channels=32, feat_channels=32, num_classes=20)
+    return detector
+
+
+def bytes_of_a_real_step(detector, optimizer, setting):
+    """What a step of training takes, and the state that the optimizer keeps."""
+    model = build_detector(detector_variant(detector, setting.backbone), setting.rest)
+    model.init_weights()
+    wrapper = build_optim_wrapper(
+        model, dict(type='OptimWrapper', optimizer=dict(optimizer))
+    )
+    images = torch.randn(BATCH, 3, *SIZE)
+    samples = random_samples(BATCH, SIZE, model.bbox_head.num_classes, boxes=BOXES)
+
+    def step():
+        wrapper.update_params(detector_loss(model, images, copy.deepcopy(samples)))
+
+    step()  # makes the optimizer's state
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    events = sorted(
+        profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns()
+    )
+    sizes = [event.nbytes() for event in events if event.name() == '[memory]']
+    kept = [
+        value
+        for state in wrapper.optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor) and value.dim()
+    ]
+    return max(accumulate(sizes)), sum(value.nbytes for value in kept)
+
+
+@pytest.mark.parametrize(
+    ('make', 'optimizer', 'backbone', 'rest'),
+    [
+        (dino, ADAMW, 'dr2', 'pieces'),
+        (deformable_detr, ADAMW, 'dr2', 'encoder'),
+        (retinanet, SGD, 'conventional', ''),
+    ],
+)
+def test_the_count_is_what_a_training_step_takes(
+    request, make, optimizer, backbone, rest
+):
+    detector = make(request.config.rootpath)
+    config = Config(dict(optim_wrapper=dict(optimizer=optimizer)))
+    setting = Setting(BATCH, 1, backbone, rest)
+    training = Training(config, detector, SIZE, BOXES, cuda=False)
+    counted = training.count(setting)
+    step, state = bytes_of_a_real_step(detector, optimizer, setting)
+    assert counted.optimizer == pytest.approx(state, rel=0.01)
+    above = counted.total - counted.weights - counted.optimizer
+    assert above == pytest.approx(step, rel=0.05)
+
+
+def test_more_boxes_an_average_and_accumulation_are_counted(request):
+    detector = dino(request.config.rootpath)
+    config = Config(dict(optim_wrapper=dict(optimizer=ADAMW)))
+    setting = Setting(1, 1, 'dr2')
+    few = Training(config, detector, SIZE, 4).count(setting)
+    many = Training(config, detector, SIZE, 200).count(setting)
+    assert many.activations > 1.2 * few.activations
+    config.custom_hooks = [dict(type='EMAHook')]
+    averaged = Training(config, detector, SIZE, 4).count(setting)
+    assert averaged.weights == 2 * few.weights
+    again = Training(config, detector, SIZE, 4).count(setting._replace(accumulate=2))
+    assert again.total - averaged.total <= few.gradients
+    assert again.total > again.weights + again.gradients + again.activations
