@@ -44,8 +44,8 @@ def config_detector(path: str) -> Dict[str, Any]:
     detector = config.model.to_dict()
     if 'bbox_head' not in detector:
         raise UserError(
-            f'config {path!r} has no model.bbox_head; --detector takes detectors of '
-            'one stage, such as DINO and RetinaNet'
+            f'config {path!r} has no model.bbox_head; --detector and --fit take '
+            'detectors of one stage, such as DINO and RetinaNet'
         )
     detector.pop('data_preprocessor', None)
     return dict(detector, backbone=backbone, init_cfg=None)

@@ -109,3 +109,15 @@ def test_more_boxes_an_average_and_accumulation_are_counted(request):
     again = Training(config, detector, SIZE, 4).count(setting._replace(accumulate=2))
     assert again.total - averaged.total <= few.gradients
     assert again.total > again.weights + again.gradients + again.activations
+
+
+def test_optimizers_of_bitsandbytes_are_counted_by_their_own_code(request):
+    pytest.importorskip('bitsandbytes')
+    detector = dino(request.config.rootpath)
+    states = {}
+    for name in ('AdamW', 'AdamW8bit'):
+        config = Config(dict(optim_wrapper=dict(optimizer=dict(type=name, lr=1e-4))))
+        counted = Training(config, detector, SIZE, 4).count(Setting(1, 1, 'dr2'))
+        states[name] = counted.optimizer
+    # Two bytes a weight in place of eight; norms and biases stay in float32.
+    assert 0.25 < states['AdamW8bit'] / states['AdamW'] < 0.27
