@@ -91,8 +91,13 @@ HEADS = {
 def test_every_config_of_the_folder_is_described_here(configs):
     described = {CONVENTIONAL, FEATURE} | {row(setting) for setting in ROWS}
     described |= {h.format(b) for h in HEADS for b in ('swin-t', 'dr2-swin-t')}
-    present = (configs.root / FOLDER).glob('*.py')
-    assert described == {p.relative_to(configs.root).as_posix() for p in present}
+    # test_low_memory.py describes the others.
+    present = {
+        p.relative_to(configs.root).as_posix()
+        for p in (configs.root / FOLDER).glob('*.py')
+        if '_low-memory_' not in p.name
+    }
+    assert described == present
 
 
 @pytest.mark.parametrize('setting', ROWS)

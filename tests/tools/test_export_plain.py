@@ -46,7 +46,8 @@ import importlib.abc, sys, types
 import torch
 class Blocked(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] == 'dr2net_mm':
+        # transformers, if there, needs cures of ours for torchvision and mmaction.
+        if name.split('.')[0] in ('dr2net_mm', 'transformers'):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Blocked())
 name = 'mmaction.models.localizers.drn'
