@@ -55,6 +55,8 @@ sys.modules[name] = types.ModuleType(name)
 sys.modules[name].__path__ = []
 sys.modules[name + '.drn'] = types.ModuleType(name + '.drn')
 sys.modules[name + '.drn'].DRN = object
+name = 'mmaction.models.multimodal.vindlu'
+sys.modules[name] = types.ModuleType(name)
 import importlib.metadata
 sys.modules.setdefault('importlib_metadata', importlib.metadata)
 import mmcv
