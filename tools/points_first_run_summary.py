@@ -103,7 +103,9 @@ def draw(data, predicted: np.ndarray, picture: Path) -> None:
     whole = data.clouds[0].whole
     positions = whole.positions
     # Rooms stand 9 m apart; the ceiling would hide what is below.
-    shown = (positions[:, :2] < ROOM).all(axis=1) & (whole.labels != 0)
+    shown = positions[:, 0] < ROOM
+    shown &= positions[:, 1] < positions[shown, 1].min() + ROOM
+    shown &= whole.labels != data.CLASSES.index('ceiling')
     chosen = np.flatnonzero(shown)[::2]
     draw_cloud(
         positions[chosen],
