@@ -26,3 +26,9 @@ class Progress:
         end = '\n' if self.done == self.total else ''
         self.stream.write(f'\r{text:<78}{end}')
         self.stream.flush()
+
+    def close(self) -> None:
+        """End the line where there were fewer parts than expected."""
+        if self.done < self.total and self.stream.isatty():
+            self.stream.write('\n')
+            self.stream.flush()

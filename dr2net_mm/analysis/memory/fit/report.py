@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import os
 import re
 from dataclasses import asdict
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -64,7 +65,7 @@ def plan_training(
         path: The config, a file or one of mmdet's own as ``mmdet::…``.
         limit: Bytes.
         image_size: Height and width in pixels.
-        batch: Images of a step on one device; by default the config's.
+        batch: Images of a pass on one device, at most; by default the config's.
         boxes: Boxes of an image.
         amp: 'bf16' or 'fp16' for mixed precision; by default the config's, and bf16 if
             nothing fits without.
@@ -79,9 +80,15 @@ def plan_training(
     detector = config_detector(path)
     config = packaged_config(path) if '::' in path else load_config(path)
     accumulate = config.optim_wrapper.get('accumulative_counts', 1)
-    images = (batch or config.train_dataloader.batch_size) * accumulate
+    batch = batch or config.train_dataloader.batch_size
     training = Training(config, detector, image_size, boxes, cuda)
-    progress = Progress(12)
+
+    ours = reversible_backbone(detector['backbone'])['type']
+    given = config.model.backbone.type == ours
+    backbones = ['dr2'] if given else ['conventional', 'dr2']
+    rests = (AS_IT_IS, *savings_of(detector))
+    # Each with the whole batch and one image, and a budget for ours.
+    progress = Progress((2 * len(backbones) + 1) * len(rests))
 
     def count(setting: Setting) -> TrainingMemory:
         memory = training.count(setting)
@@ -97,14 +104,9 @@ def plan_training(
         return least, peak_bytes(stages, everything)
 
     search = Search(count, limit, functools.lru_cache(maxsize=None)(budgets))
-    ours = reversible_backbone(detector['backbone'])['type']
-    given = config.model.backbone.type == ours
-    best = search.best(
-        images,
-        ['dr2'] if given else ['conventional', 'dr2'],
-        (AS_IT_IS, *savings_of(detector)),
-        _precisions(config, amp),
-    )
+    precisions = _precisions(config, amp)
+    best = search.best(batch, backbones, rests, precisions, accumulate)
+    progress.close()
     print(candidate_table(search.candidates))
     if best is None:
         least = min(search.candidates, key=lambda found: found.memory.total)
@@ -115,7 +117,8 @@ def plan_training(
             f'{missing / 1e9:.2f} GB more; try a smaller --img-size, or an optimizer '
             'with less state'
         )
-    lines = config_lines(path, config, best.setting)
+    base = path if '::' in path else os.path.abspath(path)
+    lines = config_lines(base, config, best.setting)
     _print_best(best, limit, lines)
     rows = [
         dict(found.setting._asdict(), **asdict(found.memory), fits=found.fits)

@@ -24,8 +24,9 @@ class Candidate(NamedTuple):
 class Search:
     """Looks for the least work that fits.
 
-    Among settings of the same work the largest batch is the best. A smaller batch is
-    made up for by accumulation, so that a step of the optimizer sees as many images.
+    Of each mode of the backbone and of the rest the largest batch that fits is taken,
+    and what it leaves free is spent on a budget. A smaller batch is made up for by
+    accumulation, so that a step of the optimizer sees as many images.
 
     Args:
         count: Counts the memory of a setting.
@@ -56,20 +57,22 @@ class Search:
         backbones: Sequence[str],
         rests: Sequence[str],
         precisions: Sequence[str],
+        accumulate: int = 1,
     ) -> Optional[Candidate]:
         """Return the candidate of least work that fits, or None.
 
         Args:
-            batch: Images of a step of the optimizer.
+            batch: Images of a pass, at most.
             backbones: Modes of the backbone.
             rests: What may be done about the memory of the rest.
             precisions: Precisions, of which a later one is tried if none before fits.
+            accumulate: Passes of a step of the optimizer with the whole batch.
         """
         for precision in precisions:
             found: List[Candidate] = []
             for rest in rests:
                 for backbone in backbones:
-                    first = Setting(batch, 1, backbone, rest, None, precision)
+                    first = Setting(batch, accumulate, backbone, rest, None, precision)
                     fitting = self._largest_batch(first)
                     if fitting is None:
                         continue

@@ -82,6 +82,9 @@ def test_batches_are_divisors_so_that_a_step_sees_as_many_images():
     assert divisors(12) == [12, 6, 4, 3, 2, 1]
     found, _ = best(2 + 18 * 5, batch=12, backbones=('conventional',))
     assert found.setting[:2] == (4, 3)
+    search = Search(count, 20 * GB, lambda batch, _: (GB * batch, 9 * GB * batch))
+    found = search.best(2, ['conventional'], RESTS, ['fp32'], accumulate=3)
+    assert found.setting[:2] == (1, 6)
 
 
 def test_sizes_are_written_with_three_digits():
