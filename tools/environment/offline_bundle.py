@@ -8,27 +8,28 @@ themselves: OpenCV's wheel of 50 MB takes 30 MB that way, with the same content.
 import argparse
 import hashlib
 import json
-import lzma
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-import zipfile
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Dict, List, Optional, Sequence, Set
 
-ROOT = Path(__file__).resolve().parents[2]
-REQUIREMENTS = ROOT / 'requirements' / 'offline.txt'
-ARCHIVE, MANIFEST = 'packages.tar.xz', 'manifest.json'
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-#: Only their sources are published, and running those asks for a build.
-SOURCES = ('onedl-mmcv', 'onedl-mmdetection')
-
-#: Installed into the new environment whatever the machine has.
-ALWAYS = (*SOURCES, 'onedl-mmengine', 'mmaction2', 'setuptools', 'wheel')
+from offline_archive import pack, store_wheel  # noqa: E402 - beside this file
+from offline_packages import (  # noqa: E402 - beside this file
+    ALWAYS,
+    ARCHIVE,
+    MANIFEST,
+    SOURCES,
+    BundleError,
+    Package,
+    normal,
+    read_requirements,
+)
 
 #: What a machine with torch, numpy and transformers has because these require it.
 ASSUMED = (
@@ -63,43 +64,6 @@ Then copy the folder and a clone of this repository to that machine:
 
 exit codes: 0 packed, 1 a package is missing or the bundle is too large, 2 bad input
 """
-
-
-class BundleError(Exception):
-    """The bundle cannot be made; the message is one line."""
-
-
-class Package(NamedTuple):
-    """One line of requirements/offline.txt."""
-
-    name: str
-    version: str
-    group: str
-
-
-def normal(name: str) -> str:
-    """Name of a distribution in the form that pip compares."""
-    return re.sub(r'[-_.]+', '-', name).lower()
-
-
-def read_requirements(path: Path = REQUIREMENTS) -> List[Package]:
-    """Read the packages of the list, in order.
-
-    Raises:
-        BundleError: If a line is not NAME==VERSION.
-    """
-    packages, group = [], 'core'
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
-        if line.startswith('# group:'):
-            group = line.split(':', 1)[1].strip()
-        text = line.split('#', 1)[0].strip()
-        if not text:
-            continue
-        found = re.fullmatch(r'([\w.-]+)==([\w.]+)', text)
-        if found is None:
-            raise BundleError(f'{path}:{number}: {text!r} is not NAME==VERSION')
-        packages.append(Package(normal(found[1]), found[2], group))
-    return packages
 
 
 def read_node(path: Optional[Path]) -> Set[str]:
@@ -192,30 +156,6 @@ def fetch(packages: Sequence[Package], python: str, machine: str, out: Path) -> 
             'download', '--no-deps', '--no-build-isolation', '--no-binary', ':all:',
             '--dest', str(out), *sources, python=helper,
         )  # fmt: skip
-
-
-def store_wheel(wheel: Path) -> None:
-    """Write a wheel again with the same files, uncompressed."""
-    plain = wheel.with_suffix('.plain')
-    with zipfile.ZipFile(str(wheel)) as source:
-        with zipfile.ZipFile(str(plain), 'w', zipfile.ZIP_STORED) as target:
-            for entry in source.infolist():
-                entry_copy = zipfile.ZipInfo(entry.filename, entry.date_time)
-                entry_copy.external_attr = entry.external_attr
-                target.writestr(entry_copy, source.read(entry))
-    plain.replace(wheel)
-
-
-def pack(folder: Path, archive: Path) -> None:
-    """Write the files of a folder into one archive, compressed by xz."""
-    filters = [
-        {'id': lzma.FILTER_X86},
-        {'id': lzma.FILTER_LZMA2, 'preset': 6, 'dict_size': 1 << 26},
-    ]
-    with lzma.open(str(archive), 'wb', format=lzma.FORMAT_XZ, filters=filters) as file:
-        with tarfile.open(fileobj=file, mode='w|') as tar:
-            for path in sorted(folder.iterdir()):
-                tar.add(str(path), arcname=path.name)
 
 
 def check_size(archive: Path, sizes: Dict[str, int], limit: float) -> None:

@@ -5,13 +5,10 @@ the standard library only: nothing else may be there yet.
 """
 
 import argparse
-import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -19,10 +16,10 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from offline_bundle import (  # noqa: E402 - beside this file
+from offline_archive import read_manifest, unpack  # noqa: E402 - beside this file
+from offline_packages import (  # noqa: E402 - beside this file
     ALWAYS,
     ARCHIVE,
-    MANIFEST,
     ROOT,
     BundleError,
     normal,
@@ -247,43 +244,6 @@ class Install:
                 f'the machine lacks {", ".join(p.name for p in lacking)}, which no '
                 f'bundle holds; make another one with --groups {groups}'
             )
-
-
-def unpack(archive: Path, folder: str) -> None:
-    """Write the packages of a bundle into a folder.
-
-    Raises:
-        BundleError: If the archive holds anything but plain files without folders.
-    """
-    with tarfile.open(str(archive), 'r:xz') as tar:
-        members = list(tar)
-        if any(not m.isfile() or os.path.basename(m.name) != m.name for m in members):
-            raise BundleError(f'{archive} holds paths; make the bundle again')
-        tar.extractall(folder, members)
-
-
-def read_manifest(folder: Path) -> Dict[str, Any]:
-    """Read the manifest of a bundle and check its archive.
-
-    Raises:
-        BundleError: If the bundle is missing, damaged, or for another Python.
-    """
-    path, archive = folder / MANIFEST, folder / ARCHIVE
-    if not path.is_file() or not archive.is_file():
-        raise BundleError(
-            f'{folder} holds no {MANIFEST} and {ARCHIVE}; make it with '
-            'tools/offline_bundle.sh'
-        )
-    manifest = json.loads(path.read_text(encoding='utf-8'))
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != manifest['sha256']:
-        raise BundleError(f'{archive} is damaged; copy it again')
-    here = '.'.join(map(str, sys.version_info[:2]))
-    if manifest['python'] != here:
-        raise BundleError(
-            f'the bundle is for Python {manifest["python"]}, this is {here}; set '
-            'DR2NET_PYTHON, or make the bundle with --python ' + here
-        )
-    return manifest
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -33,6 +33,9 @@ steps again. So a job of ten minutes can do one step after the other:
   bash tools/gpu_report.sh --tables               tables of what there is, in Markdown
   bash tools/gpu_report.sh --device cpu --tiny    all steps in miniature, without a GPU
 
+--tiny leaves out swin-l, dino-swin-l, video-swin-t-768 and soak-dino: they run the code
+of swin-t, dino-swin-t, video-swin-t and soak at sizes that a miniature has not.
+
 exit codes: 0 all passed, 1 a step failed, 2 bad input, 143 stopped by SIGTERM
 """
 

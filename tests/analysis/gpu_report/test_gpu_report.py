@@ -198,6 +198,15 @@ def test_full_size_names_the_benchmarks_of_the_documentation(capsys):
     assert precisions == [['fp32', 'bf16']] * 2
 
 
+def test_help_names_the_steps_that_have_no_miniature(capsys):
+    assert run('--help') == 0
+    said = capsys.readouterr().out
+    said = said[said.index('--tiny leaves out') : said.index(': they run')]
+    full, tiny = ({step.name for step in make_steps(t)} for t in (False, True))
+    assert set(said.replace(',', ' ').split()) & full == full - tiny
+    assert tiny <= full
+
+
 def test_every_test_for_a_gpu_is_in_a_folder_that_is_run(request):
     root = request.config.rootpath
     marked = [
