@@ -14,7 +14,7 @@ class NonFiniteError(UserError):
 
 
 class StoppedBySignal(Exception):
-    """A run has stopped in good order because a signal asked for it.
+    """A run has saved its state and stopped because a signal asked for it.
 
     Args:
         signal_number: The signal.

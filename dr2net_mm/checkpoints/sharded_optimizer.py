@@ -13,8 +13,8 @@ def consolidate_before_saving() -> bool:
 
     The ``ZeroRedundancyOptimizer`` of MMEngine (PR #551; up to 0.10.7) collects the
     state from all ranks when its state dict is asked for, which
-    ``Runner.save_checkpoint`` does on rank 0 alone: it waits for the others for ever.
-    Here they meet before that.
+    ``Runner.save_checkpoint`` does on rank 0 alone: that rank waits forever.
+    Here all ranks collect it beforehand.
 
     Returns:
         Whether there was anything to do.

@@ -146,7 +146,7 @@ def run_tool(
 ) -> int:
     """Run ``main`` and return the exit code: 0, 2 for bad input, 130 for Ctrl-C.
 
-    A run that another signal has stopped in good order gives 128 and its number.
+    A run that saved its state and stopped for another signal gives 128 and its number.
     Errors that :func:`describe` knows become one line on stderr, others propagate.
     In a distributed run the line comes from rank 0, or from the rank concerned when
     only that rank can have met the error.

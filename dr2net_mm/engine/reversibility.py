@@ -20,7 +20,7 @@ class Sample(NamedTuple):
 
     Attributes:
         inputs: Its inputs [K, ...].
-        gradients: Those of its outputs [K, ...]; None of one that the loss leaves out.
+        gradients: Gradients of its outputs, [K, ...]; None for an unused output.
         autocast: The autocast settings that it ran under.
     """
 

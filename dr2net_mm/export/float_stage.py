@@ -23,7 +23,7 @@ def float_stages(model: nn.Module) -> Iterator[None]:
 
 
 class FloatStage(Stage):
-    """A stage that stands in for a :class:`DualResidualStage` in evaluation mode.
+    """A stage that replaces a :class:`DualResidualStage` in evaluation mode.
 
     See :func:`dr2net_mm.reversible.traced.run_traced` for what it computes.
 

@@ -35,7 +35,7 @@ def find_training(work_dir: Path, remedy: str = 'run tools/first_run.sh') -> Tra
     logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
     if not (configs and logs and pointer.is_file()):
         raise UserError(f'{work_dir} holds no finished training; {remedy}')
-    # The pointer is written with the folder's name of then; it may have moved.
+    # last_checkpoint stores the original path; the folder may have moved.
     checkpoint = work_dir / Path(pointer.read_text().strip()).name
     if not checkpoint.is_file():
         raise UserError(f'checkpoint {checkpoint} is gone; {remedy}')

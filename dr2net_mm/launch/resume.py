@@ -61,7 +61,7 @@ def apply_resume(cfg: Config, resume: Optional[str]) -> None:
 def make_resumable(cfg: Config) -> None:
     """Let a config take our loop, and our hooks for checkpoints, stops and signals.
 
-    They stand in for those of MMEngine that have the default names.
+    They replace those of MMEngine that have the default names.
     """
     if 'type' not in cfg.train_cfg and 'by_epoch' in cfg.train_cfg:
         by_epoch = cfg.train_cfg.pop('by_epoch')

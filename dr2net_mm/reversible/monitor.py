@@ -34,7 +34,7 @@ class StreamMonitor:
         type(self).__init__(self, state['name'])
 
     def begin(self) -> None:
-        """Begin a forward pass; what one that an error ended has left is forgotten."""
+        """Start a forward pass, discarding state left by a failed one."""
         self._running = None
 
     def note(self, largest: Optional[Tensor]) -> None:

@@ -90,7 +90,7 @@ def step_cost(
             return 4 * values
         return 4 * single + branch_bytes * (values - single + cost.copied_values)
 
-    # Autocast copies the weights, for each piece anew.
+    # Autocast copies the weights once for each piece.
     copies = parameters * branch_bytes if branch_bytes < 4 else 0
     pieces = -(-tokens // min(piece_tokens or tokens, tokens))
     conventional = cost.conventional_values

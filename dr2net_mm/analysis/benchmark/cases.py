@@ -146,8 +146,7 @@ class Bench:
             torch.manual_seed(0)
             model = self._build(case)
             if self.subject.detector is not None:
-                # mmdet leaves some of a detector's parameters uninitialized, and
-                # reports on every one when it makes up for it.
+                # mmdet initializes some parameters of a detector late, and logs each.
                 MMLogger.get_current_instance().setLevel('ERROR')
                 model.init_weights()
             self.models[key] = model.to(self.device)

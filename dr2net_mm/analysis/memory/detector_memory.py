@@ -2,7 +2,7 @@
 
 Backbone, neck, encoder, decoder and the layers of the head run as in training. Two
 things cannot: meta tensors have no values, so predictions are not matched with boxes,
-and a sum of the head's outputs stands in for the loss (which takes a few MB); and
+and a sum of the head's outputs replaces the loss (which takes a few MB); and
 sizes of feature maps, which DETR-like detectors read back from tensors, are kept on
 the host.
 """

@@ -71,7 +71,7 @@ def _parent(folder: Path) -> Optional[int]:
 
 
 def wait_for_loaders() -> None:
-    """Let all be gone that belonged to processes that loaded data."""
+    """Wait until the resources of finished data-loader workers are released."""
     for thread in threading.enumerate():
         # It closes its files when it has seen that it is to end.
         if thread.name == 'QueueFeederThread':

@@ -101,7 +101,7 @@ def _check_modules(backbone: nn.Module, reversible: bool) -> None:
 
 def _sharded_units() -> Tuple[type, ...]:
     """Return the classes of modules that FSDP shards by themselves."""
-    # Loaded where there is any; it takes a second.
+    # Where FSDP is in use it is imported; importing it here would cost a second.
     fsdp = sys.modules.get('torch.distributed.fsdp')
     names = ('FullyShardedDataParallel', 'FSDPModule')
     return tuple(getattr(fsdp, name) for name in names if hasattr(fsdp, name))

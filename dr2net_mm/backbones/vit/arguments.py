@@ -12,7 +12,7 @@ from dr2net_mm.backbones.base.arguments import checkpointing_refusal
 
 def check_arguments(arguments: Dict[str, Any]) -> None:
     """Raise for arguments that mmaction's class would pass over in silence."""
-    # Configs of Swins have it; False asks for nothing.
+    # Swin configs often set with_cp=False; accept and ignore it.
     if arguments.pop('with_cp', False):
         raise ValueError(checkpointing_refusal('Dr2VisionTransformer'))
     known = list(inspect.signature(VisionTransformer.__init__).parameters)[1:-1]

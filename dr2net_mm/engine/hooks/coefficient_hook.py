@@ -273,7 +273,7 @@ class Dr2CoefficientHook(Hook):
                     ) from None
 
     def _check_resumed(self, runner: Runner) -> None:
-        """Raise if a run that goes on would move the coefficients backwards."""
+        """Raise if a resumed run would move the coefficients backwards."""
         if not runner.iter or not self.path['monotone']:
             return
         alpha, beta = self.schedule.coefficients(runner.iter)

@@ -14,8 +14,8 @@ STATE_INFO = 'early_stopping/{}'
 class ResumableEarlyStoppingHook(EarlyStoppingHook):
     """``EarlyStoppingHook`` that stops a resumed run where it would have stopped.
 
-    MMEngine's forgets the best score and the validations without improvement, so that
-    a resumed run goes on for longer; and one that had stopped goes on at all.
+    MMEngine's hook forgets the best score and the validations without improvement. A
+    resumed run would train for longer, and one that had stopped would start again.
 
     Takes the arguments of ``EarlyStoppingHook``.
     """
@@ -24,7 +24,7 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
     priority = 'LOW'
 
     def before_train(self, runner: Runner) -> None:
-        """Take up the state of the run that is resumed, and stop if that had."""
+        """Restore the early-stopping state; stop at once if the run had stopped."""
         state = runner.message_hub.runtime_info.get(STATE_INFO.format(self.monitor))
         if state is None:
             return

@@ -1,4 +1,4 @@
-"""Stops a run whose numbers are no longer numbers, before its checkpoint is."""
+"""Stop training on a non-finite loss, before a non-finite checkpoint is saved."""
 
 import math
 from typing import Dict, Optional
@@ -21,7 +21,7 @@ class FiniteLossHook(Hook):
     rank had the loss. MMEngine has read the loss already, to log it, so that this
     costs no time on a device.
 
-    Mixed precision with a loss scale skips such an iteration and goes on.
+    Mixed precision with a loss scale skips such an iteration and continues.
 
     Args:
         patience: Iterations in a row that may have such a loss where a loss scale

@@ -36,7 +36,7 @@ class PreemptionHook(Hook):
     (``--signal=USR1@120``), another signal before the time limit. If any rank has had
     one, all stop after the same iteration. The checkpoint ``interrupted.pth`` becomes
     the one that ``--resume`` takes; the next interruption overwrites it. With
-    accumulated gradients the run goes on to the next update of the optimizer.
+    accumulated gradients the run continues to the next update of the optimizer.
 
     During a validation nothing can be saved: the run stops after the next training
     iteration, if it gets that far.

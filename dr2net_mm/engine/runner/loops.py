@@ -1,10 +1,10 @@
 """MMEngine's training loops, resumed to the same numbers as without an interruption.
 
-MMEngine 0.10 saves weights, optimizer, schedulers and logged values, but begins an
-epoch anew where a checkpoint lies within it, loads all the data that has been trained
-on before an iteration-based run goes on, starts every generator of random numbers at
-the seed again, shuffles otherwise if the config has no seed, and leaves out the
-validation that came after the checkpoint.
+MMEngine 0.10 saves weights, optimizer, schedulers and logged values. A resumed run of
+its own loops differs nevertheless: it repeats an epoch from its start if the
+checkpoint lies within it, loads all data of the earlier iterations again, restarts
+every random generator at the seed, shuffles in another order if the config has no
+seed, and skips the validation that followed the checkpoint.
 """
 
 from itertools import islice
@@ -22,11 +22,11 @@ from .resumable_loop import ResumableLoop
 
 @LOOPS.register_module()
 class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
-    """``EpochBasedTrainLoop`` that goes on exactly where a checkpoint was saved.
+    """``EpochBasedTrainLoop`` that resumes exactly where a checkpoint was saved.
 
-    The order of the samples is that of MMEngine. Random numbers are drawn anew for
+    The order of the samples is that of MMEngine. The random generators are seeded for
     every iteration and every sample, from the seed of the run, the rank and the
-    position: ranks differ in drop path, and the number of dataset workers makes no
+    position. So ranks differ in drop path, and the number of dataset workers makes no
     difference. A checkpoint may lie within an epoch.
 
     Takes the arguments of ``EpochBasedTrainLoop``.
@@ -93,7 +93,7 @@ class ResumableEpochLoop(ResumableLoop, EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class ResumableIterLoop(ResumableLoop, IterBasedTrainLoop):
-    """``IterBasedTrainLoop`` that goes on exactly where a checkpoint was saved.
+    """``IterBasedTrainLoop`` that resumes exactly where a checkpoint was saved.
 
     See :class:`ResumableEpochLoop`. Data that has been trained on is passed over
     without being loaded.

@@ -114,7 +114,7 @@ class ResumableLoop(BaseLoop):
         return self._iter % counts
 
     def _restore_gradients(self) -> None:
-        """Compute the gradients anew that wait for the next update of the optimizer.
+        """Recompute the gradients that wait for the next update of the optimizer.
 
         Checkpoints do not hold what has been accumulated since the last update. The
         weights, the random numbers and the data of those iterations are the same.
@@ -139,7 +139,7 @@ class ResumableLoop(BaseLoop):
     def _validate_if_due(self, resumed: bool = False) -> None:
         """Validate after the epoch or iteration just trained, if it is the turn.
 
-        Checkpoints are saved before the validation. A resumed run makes up for it, so
+        Checkpoints are saved before the validation. A resumed run validates first, so
         that the best checkpoint and schedulers that follow a metric come out the same.
         """
         self._decide_current_val_interval()

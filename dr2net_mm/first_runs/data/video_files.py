@@ -37,7 +37,7 @@ def read_film(
     """
     from decord import VideoReader, logging
 
-    # Some films begin in the middle of a stream, which the decoder mends with a word.
+    # Some films start in the middle of a stream; silence the decoder's warning.
     logging.set_level(logging.FATAL)
     frames = []
     try:
