@@ -6,7 +6,7 @@ from mmengine.optim import OptimWrapper
 from torch import distributed
 
 BACKBONES = ('swin', 'swin3d', 'vit')
-MULTISCALE = ('rev_vit', 'rev_mvit', 'mvit')
+OTHERS = ('rev_vit', 'rev_mvit', 'mvit', 'timm')
 
 # 100 bytes a bucket: nearly every parameter is sent as soon as its gradient is there.
 WRAPPERS = dict(
@@ -29,7 +29,7 @@ WRAPPERS = dict(
         ),
         *(
             (name, wrapper)
-            for name in MULTISCALE
+            for name in OTHERS
             for wrapper in ('default', 'unused', 'static')
         ),
     ],
@@ -154,7 +154,7 @@ def test_gradients_are_accumulated_without_talking_in_between(ranks, name, wrapp
     ranks.assert_same(*updated)
 
 
-@pytest.mark.parametrize('name', (*BACKBONES, *MULTISCALE))
+@pytest.mark.parametrize('name', (*BACKBONES, *OTHERS))
 def test_every_rank_drops_paths_of_its_own_and_replays_them(ranks, name):
     # Both ranks see the same samples: only the masks differ.
     data = {key: value[:2] for key, value in ranks.batch(name).items()}

@@ -73,11 +73,22 @@ BACKBONES = dict(
         out_scales=[0, 1],
         output_cls_token=False,
     ),
+    timm=dict(
+        type='Dr2TimmBackbone',
+        model_name='vit_tiny_patch16_224',
+        img_size=16,
+        patch_size=8,
+        embed_dim=8,
+        depth=3,
+        num_heads=2,
+        out_indices=[0, 2],
+        output_norm=True,
+    ),
 )
-CHANNELS = dict(vit=(8,), rev_vit=(16,), rev_mvit=(16, 32))
+CHANNELS = dict(vit=(8,), timm=(8, 8), rev_vit=(16,), rev_mvit=(16, 32))
 """Of the outputs, where they are not (8, 16)."""
 
-IMAGES = ('swin', 'rev_vit', 'rev_mvit')
+IMAGES = ('swin', 'rev_vit', 'rev_mvit', 'timm')
 """Backbones whose inputs are no videos."""
 
 Tensors = Dict[str, Optional[Tensor]]

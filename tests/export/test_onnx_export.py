@@ -30,6 +30,29 @@ VIT = dict(
     num_heads=3, num_frames=4, init_values=0.5,
 )  # fmt: skip
 
+REV_ARCH = dict(
+    embed_dims=8, num_layers=3, num_heads=1, downscale_indices=(1,),
+    patch_kernel=(3, 3), patch_stride=(4, 4), patch_padding=(1, 1),
+    pool_kernel=(1, 3, 3), kv_stride=(1, 2, 2), fuse='concat_mlp', qkv_bias=True,
+)  # fmt: skip
+# Blocks are cut into pieces in training, and in no graph.
+OTHERS = dict(
+    timm=dict(
+        type='Dr2TimmBackbone', model_name='vit_tiny_patch16_224', img_size=32,
+        embed_dim=24, depth=2, num_heads=3, out_indices=[0, 1],
+    ),
+    rev_vit=dict(
+        type='RevVisionTransformer', img_size=32, patch_size=8, out_type='featmap',
+        arch=dict(embed_dims=16, num_layers=2, num_heads=2),
+    ),
+    rev_mvit=dict(type='RevMViT', arch=REV_ARCH, img_size=32, out_scales=(0, 1)),
+    mvit=dict(
+        type='Dr2MViT', spatial_size=16, temporal_size=4, out_scales=[0, 1],
+        arch=dict(embed_dims=8, num_layers=3, num_heads=1, downscale_indices=[1]),
+        output_cls_token=False,
+    ),
+)  # fmt: skip
+
 
 def build(backbone, alpha=0.4, beta=0.6, **options):
     torch.manual_seed(3)
@@ -58,6 +81,12 @@ def check_batches(model, exported):
         found = run(exported, x)
         assert [a.shape for a in found] == [b.shape for b in expected]
         assert largest_difference(found, expected) < 1e-3
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_other_backbones_of_any_batch_size_are_exported(name):
+    model = build(OTHERS[name], chunk=16)
+    check_batches(model, export_onnx(model, model.example_input()))
 
 
 def test_a_swin_of_any_batch_size_is_exported():

@@ -122,7 +122,7 @@ class Dr2MViT(MultiscaleBackbone, MViT):
     def _embed(self, x: Tensor) -> Tensor:
         """Embedded tokens [B, N, C] as mmaction makes them."""
         x, size = self.patch_embed(x)
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
+        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         if self.use_abs_pos_embed:
             x = x + resize_pos_embed(
                 self.pos_embed,

@@ -1,5 +1,6 @@
 """Pooling attention of Rev-MViT."""
 
+from math import prod
 from typing import Optional, Sequence, Tuple, Union
 
 import torch.nn.functional as F
@@ -125,9 +126,10 @@ class PoolingAttention(nn.Module):
 
 def pooled(x: Tensor, pool: nn.Module, norm: nn.Module, size: Size) -> Tensor:
     """Tokens [B, heads, N, C] behind a pooling convolution and a norm."""
-    batch, heads = x.shape[:2]
+    heads, _, channels = x.shape[1:]
     # Channels in front in memory too: in bfloat16 the CPU's gradient of a strided
     # depthwise convolution does not give the same bits twice.
-    maps = x.transpose(2, 3).reshape(batch * heads, -1, *size).contiguous()
-    tokens = pool(maps).flatten(2).transpose(1, 2)
-    return norm(tokens.unflatten(0, (batch, heads)))
+    maps = pool(x.transpose(2, 3).reshape(-1, channels, *size).contiguous())
+    # The batch is not named, so that exported graphs take any.
+    pooled_tokens = maps.flatten(2).reshape(-1, heads, channels, prod(maps.shape[2:]))
+    return norm(pooled_tokens.transpose(2, 3))

@@ -32,7 +32,8 @@ def load_weights(
 
     Raises:
         FileNotFoundError: If there is no file.
-        ValueError: If weights are missing or have other shapes: it is another model's.
+        ValueError: If the file is none of weights, or is damaged; or if weights are
+            missing or have other shapes: it is another model's.
     """
     weights = _adapted(model, _unwrapped(read_weights(source), known))
     wanted = {
@@ -94,13 +95,26 @@ def read_weights(source: str) -> Dict[str, Tensor]:
     """Tensors of a file or an address, by name."""
     path = str(source)
     if path.startswith(('http://', 'https://')):
-        path = download_cached_file(path)
+        try:
+            path = download_cached_file(path)
+        except (OSError, RuntimeError) as error:  # RuntimeError: another hash
+            raise ValueError(
+                f'{source} cannot be had ({" ".join(str(error).split())[:200]}); give '
+                'the path of a checkpoint that is on this machine.'
+            ) from error
     elif not Path(path).is_file():
         raise FileNotFoundError(
             f'pretrained={path!r} is no file; give a timm checkpoint (pth, '
             "safetensors), an address https://..., or True for timm's own weights."
         )
-    found = load_state_dict(path, use_ema=False)
+    try:
+        found = load_state_dict(path, use_ema=False)
+    except Exception as error:  # whatever a damaged or malicious file leads to
+        reason = ' '.join(str(error).split()).split('. ')[0][:200]
+        raise ValueError(
+            f'{source} cannot be read as a checkpoint ({type(error).__name__}: '
+            f'{reason}); get it again from where it comes from.'
+        ) from error
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 

@@ -1,17 +1,28 @@
 """Checkpoints of timm's models, and what is said about them."""
 
 import logging
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Dict
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from dr2net_mm.backbones import Dr2TimmBackbone
+from dr2net_mm.backbones import ConventionalTimmBackbone, Dr2TimmBackbone
 
 SMALL = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
 NAME = 'vit_small_patch16_224'
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves the files of a folder and says nothing."""
+
+    def log_message(self, *args) -> None:
+        pass
 
 
 @pytest.fixture
@@ -28,8 +39,6 @@ def assert_loaded(model: Dr2TimmBackbone, weights: Dict[str, Tensor]) -> None:
 
 def test_pth_and_safetensors_are_loaded(tmp_path, weights) -> None:
     torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
-    from safetensors.torch import save_file
-
     save_file(weights, str(tmp_path / 'weights.safetensors'))
     for name in ('weights.pth', 'weights.safetensors'):
         model = Dr2TimmBackbone(NAME, pretrained=str(tmp_path / name), **SMALL)
@@ -109,6 +118,57 @@ def test_weights_of_another_model_are_refused_with_numbers(tmp_path, weights) ->
         Dr2TimmBackbone(NAME, pretrained=path, **dict(SMALL, depth=3))
     with pytest.raises(ValueError, match=r' 0 of \d+ tensors fit, \d+ are missing'):
         Dr2TimmBackbone('convnext_atto', pretrained=path)
+
+
+def test_a_damaged_file_is_one_line(tmp_path) -> None:
+    for name in ('weights.pth', 'weights.safetensors'):
+        path = tmp_path / name
+        path.write_bytes(b'PK damaged')
+        with pytest.raises(
+            ValueError, match=r'cannot be read as a checkpoint'
+        ) as error:
+            Dr2TimmBackbone(NAME, pretrained=str(path), **SMALL)
+        assert str(path) in str(error.value) and '\n' not in str(error.value)
+
+
+def test_a_checkpoint_from_an_address_is_loaded(tmp_path, weights, monkeypatch) -> None:
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    (tmp_path / 'served').mkdir()
+    torch.save(weights, tmp_path / 'served' / 'weights.pth')
+    handler = partial(QuietHandler, directory=str(tmp_path / 'served'))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}'
+        model = Dr2TimmBackbone(NAME, pretrained=f'{address}/weights.pth', **SMALL)
+        with pytest.raises(ValueError, match='none.pth cannot be had .*404'):
+            Dr2TimmBackbone(NAME, pretrained=f'{address}/none.pth', **SMALL)
+        server.shutdown()
+    assert_loaded(model, weights)
+
+
+def test_true_takes_timms_weights_from_the_hub(tmp_path, monkeypatch) -> None:
+    own = timm.create_model(NAME, num_classes=1000, **SMALL).state_dict()
+    path = str(tmp_path / 'model.safetensors')
+    save_file(own, path)
+    asked = []
+
+    def download(repo_id: str, filename: str, **options) -> str:
+        asked.append(repo_id)
+        return path
+
+    monkeypatch.setattr('timm.models._hub.hf_hub_download', download)
+    for cls in (Dr2TimmBackbone, ConventionalTimmBackbone):
+        assert_loaded(cls(NAME, pretrained=True, **SMALL), own)
+    assert asked and all(name.startswith(f'timm/{NAME}') for name in asked)
+
+
+def test_weights_that_cannot_be_had_are_one_line(monkeypatch) -> None:
+    def download(*args, **options) -> str:
+        raise OSError('no route to host')
+
+    monkeypatch.setattr('timm.models._hub.hf_hub_download', download)
+    with pytest.raises(ValueError, match=f'cannot get the weights of {NAME} .no route'):
+        Dr2TimmBackbone(NAME, pretrained=True, **SMALL)
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
