@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 
 from dr2net_mm.memory.in_pieces import restore_parts, run_in_pieces
 from dr2net_mm.memory.parts import PRESETS, preset_parts
@@ -62,6 +64,32 @@ def test_gradients_are_those_of_the_whole(name, size):
     assert_close(found, expected, rtol=tolerance * 100, atol=tolerance)
     restore_parts(parts)
     assert all('forward' not in vars(part.module) for part in parts)
+
+
+class Offloaded(nn.Module):
+    """Keeps what is saved for the backward pass elsewhere."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs):
+        with torch.autograd.graph.saved_tensors_hooks(torch.clone, torch.clone):
+            return self.model(**inputs)
+
+
+class Checkpointed(Offloaded):
+    def forward(self, **inputs):
+        return checkpoint(self.model, use_reentrant=False, **inputs)
+
+
+@pytest.mark.parametrize('around', [Offloaded, Checkpointed])
+def test_pieces_work_inside_checkpoints_and_with_saved_tensors_elsewhere(around):
+    model, inputs = build('encoder')
+    model = around(model)
+    expected = gradients(model, inputs)
+    in_pieces(model, 7)
+    assert_close(gradients(model, inputs), expected, rtol=1e-10, atol=1e-12)
 
 
 def test_every_preset_is_tried_here_but_that_of_whole_detectors():
