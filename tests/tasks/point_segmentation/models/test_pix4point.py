@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+from dr2net_mm.engine.reversibility import SampleTaker, measure
 from tests.tasks.point_segmentation.models import reference
 from tests.tasks.point_segmentation.models.toolbox import (
     ENCODER,
@@ -191,6 +192,16 @@ def test_a_batch_without_a_known_class_has_no_loss():
     loss = model.loss(inputs, samples)['loss']
     loss.backward()
     assert float(loss.detach()) == 0
+
+
+def test_its_reversal_can_be_measured_while_it_trains():
+    model = pix4point(drop_path_rate=0.2).train()
+    taker = SampleTaker(model.encoder, 1)
+    taker.start()
+    model.loss(*batch())['loss'].backward()
+    found = measure(model.encoder, taker.taken())
+    assert found.gradient == 0
+    assert found.reconstruction == {'Dr2PointViT stage 1': 0.0}
 
 
 def test_coefficients_travel_in_the_state_dict():
