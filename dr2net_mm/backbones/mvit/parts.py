@@ -55,7 +55,7 @@ def attend(
 
 
 def _projected(attention: nn.Module, x: Tensor, size: Size, number: int) -> Tensor:
-    """Queries, keys or values [B, heads, N', C' / heads]."""
+    """Project tokens to queries, keys or values [B, heads, N', C' / heads]."""
     width, which = attention.out_dims, 'qkv'[number]
     part = slice(number * width, (number + 1) * width)
     bias = attention.qkv.bias
@@ -94,12 +94,13 @@ def _seen(
     v: Tensor,
     tables: Optional[Tables] = None,
 ) -> Tensor:
-    """What some queries see, [B, heads, n, C / heads].
+    """Compute what some queries see, [B, heads, n, C / heads].
 
     Args:
         attention: The attention.
         q: The queries, [B, heads, n, C / heads].
-        k, v: All keys and values, [B, heads, N, C / heads].
+        k: All keys, [B, heads, N, C / heads].
+        v: All values, likewise.
         tables: Relative positions along time, height and width, each [of the queries,
             of the keys, C / heads]; None for the class token.
     """
@@ -180,7 +181,7 @@ def _of_samples(
 
 
 def _skipped(block: nn.Module, x: Tensor, size: Size, widens: bool) -> Tensor:
-    """The tokens that attention is added to."""
+    """Return the tokens that attention is added to."""
     x = block.proj(x) if widens else x
     if block.pool_skip is None:
         return x

@@ -108,7 +108,7 @@ class PoolingAttention(nn.Module):
         return tuple(pooled_size(self.pool_q, size))
 
     def _projected(self, x: Tensor, number: int, size: Size) -> Tensor:
-        """Queries, keys or values [B, heads, N', C / heads] of tokens."""
+        """Project tokens to queries, keys or values [B, heads, N', C / heads]."""
         width = self.proj.in_features
         rows = slice(number * width, (number + 1) * width)
         bias = self.qkv.bias if self.qkv.bias is None else self.qkv.bias[rows]
@@ -116,7 +116,7 @@ class PoolingAttention(nn.Module):
         return self._pooled(found.unflatten(2, (self.num_heads, -1)), number, size)
 
     def _pooled(self, part: Tensor, number: int, size: Size) -> Tensor:
-        """Queries, keys or values from tokens [B, N, heads, C / heads]."""
+        """Compute queries, keys or values from tokens [B, N, heads, C / heads]."""
         heads, which = part.transpose(1, 2), 'qkv'[number]
         if not hasattr(self, f'pool_{which}'):
             return heads

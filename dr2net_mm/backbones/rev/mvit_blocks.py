@@ -169,7 +169,7 @@ class TransitionBlock(RevMViTBlock):
         return z + self.drop_path(in_parts(self._feed, z, rows, recompute, dim=1))
 
     def _residual(self, z: Tensor, size: Size) -> Tensor:
-        """The pooled tokens [B, N', width] that attention is added to."""
+        """Pool the tokens that attention is added to, [B, N', width]."""
         attn = self.attn
         wide = self.res_proj(z) if hasattr(self, 'res_proj') else z
         heads = wide.unflatten(2, (attn.num_heads, -1)).transpose(1, 2)

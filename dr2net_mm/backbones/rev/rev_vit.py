@@ -252,7 +252,7 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
         return self.patch_embed(x) + positions
 
     def _finish(self, x: Tensor, size: GridSize) -> Tensor:
-        """The features of joined streams [B, N, 2C]."""
+        """Compute the features of joined streams [B, N, 2C]."""
         x = self.ln1(x)
         if self.out_type == 'avg_featmap':
             return x.mean(1)

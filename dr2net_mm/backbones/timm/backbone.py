@@ -98,6 +98,7 @@ class Dr2TimmBackbone(CountedCosts, DualResidualBackbone, TimmFeatures):
         return self._returned(features)
 
     def example_size(self) -> Tuple[int, ...]:
+        """Return the shape [C, H, W] that the model is built for."""
         return (getattr(self.timm_model, 'in_chans', 3), *self.family.own_size())
 
     def _check_batch_norms(self) -> None:
@@ -111,7 +112,7 @@ class Dr2TimmBackbone(CountedCosts, DualResidualBackbone, TimmFeatures):
             )
 
     def _segments(self, size: Tuple[int, int]) -> List[Segment]:
-        """The forward pass: what is before the dual-residual stages, and these."""
+        """Run the forward pass: the layers before the stages, then the stages."""
         return segments(self.family.program(size), self.out_indices)
 
     def _run_first(self, segment: Segment, x: Tensor) -> Tuple[Tensor, ...]:

@@ -46,7 +46,7 @@ class Family:
         self.img_size = img_size
 
     def program(self, size: Size) -> Program:
-        """The forward pass for images of a size (H, W)."""
+        """Return the forward pass for images of a size (H, W)."""
         raise NotImplementedError
 
     def check_size(self, size: Size) -> None:
@@ -116,6 +116,7 @@ class IsotropicFamily(Family):
     prefix_tokens: Optional[int] = None
 
     def default_indices(self) -> Sequence[int]:
+        """Return the indices of the features returned by default."""
         return [self.feature_count() - 1]
 
     def embed(self, x: Tensor, arguments: dict) -> Tensor:
@@ -175,13 +176,15 @@ class HierarchicalFamily(Family):
     channels_last = False
 
     def feature_count(self) -> int:
+        """Return the number of feature maps."""
         return super().feature_count() + self.first_feature
 
     def default_indices(self) -> Sequence[int]:
+        """Return the indices of the features returned by default."""
         return range(self.first_feature, self.feature_count())
 
     def embed(self, x: Tensor) -> Tensor:
-        """What the first stage takes, from images [B, 3, H, W]."""
+        """Compute the input of the first stage from images [B, 3, H, W]."""
         return self.model.stem(x)
 
     def first_items(self) -> Program:
@@ -202,7 +205,7 @@ class HierarchicalFamily(Family):
         return [Layers(layer, [layer])]
 
     def _to_stream(self, layer: Callable[[Tensor], Tensor]) -> Callable:
-        """A layer whose maps become a stream."""
+        """Return a layer whose maps become a stream."""
         if not self.channels_last:
             return layer
         return functools.partial(_in_channels_last, layer)

@@ -62,7 +62,7 @@ def check_name(name: str) -> None:
 def family_of(
     name: str, model: nn.Module, output_norm: bool, img_size: Any = None
 ) -> Family:
-    """The family of a model, by its exact class.
+    """Return the family of a model, by its exact class.
 
     Raises:
         ValueError: If there is none.
@@ -124,6 +124,6 @@ def batch_norms(model: nn.Module) -> List[str]:
 
 
 def feature_info(model: nn.Module, key: str, taken: Sequence[int]) -> List[Any]:
-    """A property of the features, as timm's ``feature_info`` has it."""
+    """Return a property of the features, as timm's ``feature_info`` has it."""
     info = model.feature_info
     return [info[i][key] for i in taken]

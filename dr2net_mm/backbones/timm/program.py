@@ -27,7 +27,7 @@ class Layers(NamedTuple):
     width: int = 0
 
     def evaluate(self, x: Tensor, chunk: Chunk, recompute: bool) -> Tensor:
-        """The function of a batch, for some samples at a time where that is large.
+        """Apply the function to a batch, some samples at a time if it is large.
 
         Args:
             x: What it takes, batch first.

@@ -21,6 +21,7 @@ class BeitFamily(IsotropicFamily):
     """timm's ``Beit``."""
 
     def embed(self, x: Tensor, arguments: dict) -> Tensor:
+        """Compute the stream from images, before the blocks."""
         model = self.model
         x = model.patch_embed(x)
         x = torch.cat((model.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
@@ -29,6 +30,7 @@ class BeitFamily(IsotropicFamily):
         return model.pos_drop(x)
 
     def block_arguments(self, index: int, grid: Size, arguments: dict) -> dict:
+        """Return the further arguments of a block."""
         # Evaluated in each branch, so that its gradient is that of a parameter.
         return dict(shared_bias=self.model.rel_pos_bias)
 

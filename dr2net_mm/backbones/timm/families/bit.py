@@ -23,6 +23,7 @@ class BitFamily(HierarchicalFamily):
     first_feature = 1
 
     def first_items(self) -> Program:
+        """Return the layers before the first stage."""
         items: Program = []
         for i, layer in enumerate(self.model.stem):
             items.append(Layers(layer, [layer]))
@@ -31,6 +32,7 @@ class BitFamily(HierarchicalFamily):
         return items
 
     def stage_items(self, stage: nn.Module, number: int) -> Program:
+        """Return the layers and blocks of a stage."""
         width = self.model.feature_info[number + 1]['num_chs']
         return [
             Blocks([block], width)

@@ -20,6 +20,7 @@ class CaitFamily(IsotropicFamily):
     prefix_tokens = 0
 
     def embed(self, x: Tensor, arguments: dict) -> Tensor:
+        """Compute the stream from images, before the blocks."""
         model = self.model
         return model.pos_drop(model.patch_embed(x) + model.pos_embed)
 

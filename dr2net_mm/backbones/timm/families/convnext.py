@@ -34,7 +34,7 @@ def convnext_branches(
 
 
 def _behind_convolution(block: nn.Module, x: Tensor) -> Tensor:
-    """The block behind its depthwise convolution, [B, C, H, W] to the same."""
+    """Apply the block behind its depthwise convolution, on [B, C, H, W]."""
     if block.use_conv_mlp:
         x = block.mlp(block.norm(x))
     else:

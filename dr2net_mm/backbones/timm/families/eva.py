@@ -20,6 +20,7 @@ class EvaFamily(IsotropicFamily):
     """timm's ``Eva``."""
 
     def embed(self, x: Tensor, arguments: dict) -> Tensor:
+        """Compute the stream from images, before the blocks."""
         model = self.model
         x, rope = model._pos_embed(model.patch_embed(x))
         if rope is not None and not model.rope_mixed:
@@ -27,6 +28,7 @@ class EvaFamily(IsotropicFamily):
         return model.norm_pre(x)
 
     def block_arguments(self, index: int, grid: Size, arguments: dict) -> dict:
+        """Return the further arguments of a block."""
         model = self.model
         if not model.rope_mixed:
             return arguments
@@ -45,7 +47,7 @@ def _attend(
     mixed_rope: Optional[Callable[[], Tensor]],
     x: Tensor,
 ) -> Tensor:
-    """The block's attention, turned by fixed or learned frequencies."""
+    """Compute the block's attention, turned by fixed or learned frequencies."""
     return block.attn(x, rope=rope if mixed_rope is None else mixed_rope())
 
 

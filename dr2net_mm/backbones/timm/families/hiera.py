@@ -29,18 +29,22 @@ class HieraFamily(Family):
     norms = ()
 
     def feature_count(self) -> int:
+        """Return the number of feature maps."""
         return len(self.model.stage_ends)
 
     def own_size(self) -> Size:
+        """Return the height and width that the model is built for."""
         model = self.model
         return tuple(
             n * step for n, step in zip(model.tokens_spatial_shape, model.patch_stride)
         )
 
     def check_size(self, size: Size) -> None:
+        """Refuse a size that the model cannot take."""
         check_own_size(self.model, self.own_size(), size)
 
     def stages(self) -> List[Sequence[nn.Module]]:
+        """Return the blocks of each stage."""
         starts = [0, *(end + 1 for end in self.model.stage_ends)]
         return [list(self.model.blocks[a:b]) for a, b in zip(starts, starts[1:])]
 

@@ -34,9 +34,11 @@ class MaxVitFamily(HierarchicalFamily):
     first_feature = 1
 
     def own_size(self) -> Size:
+        """Return the height and width that the model is built for."""
         return tuple(self.model.img_size)
 
     def check_size(self, size: Size) -> None:
+        """Refuse a size that the model cannot take."""
         blocks = [m for m in self.model.modules() if isinstance(m, MaxxVitBlock)]
         windows = [b.attn_grid.partition_size for b in blocks]
         if not windows or tuple(size) == self.own_size():
@@ -53,6 +55,7 @@ class MaxVitFamily(HierarchicalFamily):
             )
 
     def stage_items(self, stage: nn.Module, number: int) -> Program:
+        """Return the layers and blocks of a stage."""
         width = self.model.feature_info[number + 1]['num_chs']
         items: Program = []
         for block in stage.blocks:

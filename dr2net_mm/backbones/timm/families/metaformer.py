@@ -28,6 +28,7 @@ class MetaFormerFamily(HierarchicalFamily):
     norms = ()
 
     def stage_items(self, stage: nn.Module, number: int) -> Program:
+        """Return the layers and blocks of a stage."""
         if stage.use_nchw:
             return super().stage_items(stage, number)
         width = self.model.feature_info[number]['num_chs']

@@ -18,15 +18,19 @@ class MixerFamily(IsotropicFamily):
     """timm's ``MlpMixer``."""
 
     def embed(self, x: Tensor, arguments: dict) -> Tensor:
+        """Compute the stream from images, before the blocks."""
         return self.model.stem(x)
 
     def grid(self, size: Size) -> Size:
+        """Return the grid of the stream for images of a size."""
         return self.model.stem.dynamic_feat_size(size)
 
     def own_size(self) -> Size:
+        """Return the height and width that the model is built for."""
         return tuple(self.model.stem.img_size)
 
     def check_size(self, size: Size) -> None:
+        """Refuse a size that the model cannot take."""
         check_patches(self.model, size, self.model.stem)
 
 

@@ -27,6 +27,7 @@ class MViTFamily(HierarchicalFamily):
     """
 
     def check_size(self, size: Size) -> None:
+        """Refuse a size that the model cannot take."""
         check_own_size(self.model, self.own_size(), size)
 
     def program(self, size: Size) -> Program:

@@ -23,9 +23,11 @@ class PvtFamily(HierarchicalFamily):
     norms = ()
 
     def embed(self, x: Tensor) -> Tensor:
+        """Compute the stream from images, before the blocks."""
         return self.model.patch_embed(x)
 
     def stage_items(self, stage: nn.Module, number: int) -> Program:
+        """Return the layers and blocks of a stage."""
         width = self.model.feature_info[number]['num_chs']
         # Filled in when the tokens are there.
         grid: Dict[str, Tuple[int, int]] = {}

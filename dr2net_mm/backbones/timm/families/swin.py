@@ -27,9 +27,11 @@ class SwinFamily(HierarchicalFamily):
     container = 'layers'
 
     def embed(self, x: Tensor) -> Tensor:
+        """Compute the stream from images, before the blocks."""
         return self.model.patch_embed(x)
 
     def feature_map(self, x: Tensor) -> Tensor:
+        """Turn a stream into a feature map."""
         return x.permute(0, 3, 1, 2).contiguous()
 
 
@@ -42,9 +44,11 @@ class SwinV2CrFamily(SwinFamily):
     norms = ()
 
     def embed(self, x: Tensor) -> Tensor:
+        """Compute the stream from images, before the blocks."""
         return self.model.patch_embed(x).permute(0, 2, 3, 1)
 
     def before_blocks(self, stage: nn.Module) -> List[Layers]:
+        """Return the layers before the blocks of a stage."""
         layer = stage.downsample
         return [] if isinstance(layer, nn.Identity) else [Layers(layer, [layer])]
 

@@ -27,6 +27,7 @@ class TwinsFamily(HierarchicalFamily):
     container = 'blocks'
 
     def stages(self) -> List[Sequence[nn.Module]]:
+        """Return the blocks of each stage."""
         model = self.model
         return [
             [*([model.patch_embeds[i]] if i else []), blocks, model.pos_block[i]]
@@ -34,6 +35,7 @@ class TwinsFamily(HierarchicalFamily):
         ]
 
     def checkpointed_blocks(self) -> List[str]:
+        """Return the names of the lists of blocks."""
         return [f'blocks.{i}' for i in range(len(self.model.blocks))]
 
     def program(self, size: Size) -> Program:

@@ -28,6 +28,7 @@ class VisionTransformerFamily(IsotropicFamily):
     """timm's ``VisionTransformer`` and the distilled DeiT."""
 
     def embed(self, x: Tensor, arguments: dict) -> Tensor:
+        """Compute the stream from images, before the blocks."""
         model = self.model
         x = model._pos_embed(model.patch_embed(x))
         return model.norm_pre(model.patch_drop(x))

@@ -118,7 +118,7 @@ class SampledCloud:
 
 
 def search_tree(positions: np.ndarray) -> Any:
-    """A k-d tree of positions [n, 3]."""
+    """Build a k-d tree of positions [n, 3]."""
     from scipy.spatial import cKDTree
 
     return cKDTree(positions)

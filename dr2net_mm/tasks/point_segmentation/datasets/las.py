@@ -66,6 +66,7 @@ class LasDataset(SphereDataset):
         super().__init__(**kwargs)
 
     def load_clouds(self) -> List[Cloud]:
+        """Load the clouds of the split."""
         return [self._load(self.data_root / name) for name in self.files]
 
     def _load(self, path: Path) -> Cloud:

@@ -40,4 +40,5 @@ class S3DISDataset(SphereDataset):
         super().__init__(**kwargs)
 
     def load_clouds(self) -> List[Cloud]:
+        """Load the clouds of the split."""
         return [load_area(self.data_root, area) for area in self.areas]

@@ -117,7 +117,7 @@ class SphereDataset(Dataset):
         return self.pipeline(self.sphere(index))
 
     def sphere(self, index: int) -> Dict[str, Any]:
-        """A sample before the pipeline."""
+        """Return a sample before the pipeline."""
         epoch, number = divmod(index, len(self))
         center = self._centers(epoch)[number]
         cloud = self.clouds[center.cloud]

@@ -67,7 +67,7 @@ class FeaturePropagation(nn.Module):
     def _spread(
         self, skip: Tensor, coarse: Tensor, back: Tensor, weights: Tensor
     ) -> Tensor:
-        """The first convolution of both clouds' features, [B, N, channels]."""
+        """Apply the first convolution to both clouds' features, [B, N, channels]."""
         spread = interpolate(coarse, back, weights)
         return self.convs[0][0](torch.cat([skip.to(spread.dtype), spread], dim=2))
 

@@ -62,6 +62,7 @@ class Dr2PointViT(DualResidualBackbone, PointViT):
         self._init_dual_residual(dual_residual, 1, ('last', 'mean'))
 
     def init_weights(self) -> None:
+        """Set the weights, without the guard of other backbones."""
         # A ViT of images does not give the embedding its weights, which the guard of
         # other backbones asks for.
         PointViT.init_weights(self)

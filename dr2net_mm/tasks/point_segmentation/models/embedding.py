@@ -120,7 +120,7 @@ def _normed_layer(in_channels: int, out_channels: int) -> nn.Sequential:
 def _embed_groups(
     convs: nn.Module, positions: Tensor, features: Tensor, own: Tensor, others: Tensor
 ) -> Tensor:
-    """New features of some centers.
+    """Compute new features of some centers.
 
     Args:
         convs: The two pairs of layers.

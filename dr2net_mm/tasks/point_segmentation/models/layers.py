@@ -23,7 +23,7 @@ class _ChannelsLast:
         return F.linear(x, self.weight.flatten(1), self.bias)
 
     def of_joined(self, shared: Tensor, own: Tensor) -> Tensor:
-        """The convolution of ``[shared, own]`` without joining them.
+        """Convolve ``[shared, own]`` without joining them.
 
         Args:
             shared: What the points of a group have in common, [..., 1, C_1].

@@ -126,7 +126,7 @@ class Pix4Point(BaseModel):
         return dict(loss=total / count, accuracy=100 * right / count)
 
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> List[Any]:
-        """The samples with ``logits`` [N, classes] of each."""
+        """Return the samples with ``logits`` [N, classes] of each."""
         angles = [2 * math.pi * vote / self.votes for vote in range(self.votes)]
         votes = [self.logits(rotated(inputs, angle)).float() for angle in angles]
         for sample, logits in zip(data_samples, torch.stack(votes).mean(dim=0)):

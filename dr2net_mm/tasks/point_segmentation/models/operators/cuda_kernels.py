@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def cuda_kernels(positions: Tensor) -> Optional[Any]:
-    """mmcv's operators for positions on CUDA in float32; None for any other."""
+    """Return mmcv's operators for positions on CUDA in float32; else None."""
     if not positions.is_cuda or positions.dtype != torch.float32:
         return None
     return _compiled_operators()

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def flat_indices(indices: Tensor, points: int) -> Tensor:
-    """Indices [B, ...] into clouds of N points as indices into all B·N of them.
+    """Turn indices [B, ...] into clouds of N points into ones of all B·N points.
 
     Args:
         indices: int64 [B, ...].
