@@ -114,6 +114,8 @@ def _memory(summary: Summary) -> Figure:
     for kind, shade in _COLORS.items():
         axes.plot([], [], 'o', color=shade, label=kind)
     axes.set_xscale('log')
+    axes.xaxis.set_major_formatter('{x:g}')
+    axes.xaxis.set_minor_formatter('{x:g}')
     axes.set(
         xlabel='peak of the activations of a training step, MB (counted)',
         ylabel=f'{summary.task.metric_name}, test',
