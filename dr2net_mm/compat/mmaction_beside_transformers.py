@@ -20,7 +20,7 @@ class MissingVindLU:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise ImportError(
             'VindLU of mmaction2 1.2.0 cannot import this release of transformers; '
-            "pip install 'transformers>=4.28,<4.50' to use it"
+            "pip install 'transformers>=4.28,<4.47' to use it"
         )
 
 
