@@ -23,10 +23,15 @@ VIT = dict(
     type='Dr2VisionTransformer', img_size=16, patch_size=4, embed_dims=24, depth=2,
     num_heads=3, num_frames=4, pretrained='videomae.pth',
 )  # fmt: skip
+MVIT = dict(
+    type='Dr2MViT', spatial_size=16, temporal_size=4, output_cls_token=False,
+    arch=dict(embed_dims=8, num_layers=3, num_heads=1, downscale_indices=[1]),
+)  # fmt: skip
 BACKBONES = {
     'SwinTransformer': (SWIN, 'mmdet'),
     'SwinTransformer3D': (SWIN3D, 'mmaction'),
     'VisionTransformer': (VIT, 'mmaction'),
+    'MViT': (MVIT, 'mmaction'),
 }
 
 

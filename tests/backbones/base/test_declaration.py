@@ -33,6 +33,13 @@ BACKBONES: Dict[str, Dict[str, Any]] = {
         num_heads=2,
         num_frames=4,
     ),
+    'mvit': dict(
+        type='Dr2MViT',
+        arch=dict(embed_dims=8, num_layers=3, num_heads=1, downscale_indices=[1]),
+        spatial_size=16,
+        temporal_size=4,
+        output_cls_token=False,
+    ),
     'timm': dict(
         type='Dr2TimmBackbone',
         model_name='vit_tiny_patch16_224',
