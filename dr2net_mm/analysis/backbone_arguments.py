@@ -5,6 +5,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 from dr2net_mm.analysis.subjects.backbones import (
     BACKBONES,
+    PUBLISHED_BACKBONES,
     config_backbone,
     input_frames,
     named_backbone,
@@ -29,8 +30,9 @@ def backbone_parser(
     parser.add_argument(
         '--backbone',
         metavar='NAME',
-        help=f'in place of CONFIG: {", ".join(BACKBONES)} (windows of 7, Swin-L 12; '
-        'of 8x7x7 for video), or timm:NAME for a model of timm',
+        help=f'in place of CONFIG: {", ".join((*BACKBONES, *PUBLISHED_BACKBONES))} '
+        '(windows of 7, Swin-L 12; of 8x7x7 for video), or timm:NAME for a model of '
+        'timm',
     )
     parser.add_argument(
         '--alpha',

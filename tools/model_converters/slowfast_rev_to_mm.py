@@ -28,6 +28,9 @@ examples:
   python tools/model_converters/slowfast_rev_to_mm.py --to-original \\
       revvit-small.pth REV_VIT_S.pyth
 
+classifiers: head.fc of MMPreTrain for images, cls_head.fc_cls of mmaction2 for videos
+(whose config has an I3DHead, see configs/rev_mvit)
+
 exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted
 """
 
