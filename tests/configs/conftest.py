@@ -68,6 +68,8 @@ class ConfigTools:
         if text.pop('pretrained', None):
             # A random RoBERTa in place of weights that a test does not fetch.
             text.config = dict(hidden_size=768, num_hidden_layers=1)
+        # The first run writes its tokenizer beside its data.
+        text.pop('tokenizer', None)
         with MetaParameters():
             return MODELS.build(cfg.model)
 

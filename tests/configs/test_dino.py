@@ -44,13 +44,21 @@ def hook(**options: Any) -> Dict[str, Tuple[Any, Any]]:
     return {'custom_hooks': (ABSENT, [scheduled])}
 
 
-ENCODER = dict(type='ActivationCheckpointHook', modules=['encoder.layers'])
+def checkpointed(
+    changes: Dict[str, Tuple[Any, Any]], **options: Any
+) -> Dict[str, Tuple[Any, Any]]:
+    """The same changes, and an ActivationCheckpointHook behind the other hooks."""
+    absent, hooks = changes['custom_hooks']
+    last = dict(type='ActivationCheckpointHook', **options)
+    return {**changes, 'custom_hooks': (absent, [*hooks, last])}
+
+
+ENCODER = ['encoder.layers']
 
 
 def encoder_too(changes: Dict[str, Tuple[Any, Any]]) -> Dict[str, Tuple[Any, Any]]:
     """The same changes, and a hook that checkpoints the encoder behind the others."""
-    absent, hooks = changes['custom_hooks']
-    return {**changes, 'custom_hooks': (absent, [*hooks, ENCODER])}
+    return checkpointed(changes, modules=ENCODER)
 
 
 PAPER = residual(arithmetic='float')
@@ -65,6 +73,7 @@ ROWS = {
         'find_unused_parameters': (ABSENT, True),
     },
     'dr2-swin-t': {**TO_DR2, **hook()},
+    'dr2-swin-t_low-memory': checkpointed({**TO_DR2, **hook()}, preset='auto'),
     'dr2-swin-t_encoder-cp': encoder_too({**TO_DR2, **hook()}),
     'dr2-swin-t_float': {**TO_DR2, **hook(), **PAPER},
     'dr2-swin-t_alpha-first': {**TO_DR2, **hook(order='alpha_first')},
@@ -148,7 +157,7 @@ def test_the_swin_l_rows_differ_only_in_the_backbone_and_its_schedule(configs):
 def test_the_checkpointed_encoder_is_one_that_the_detector_has(configs, setting):
     path = f'configs/dino/dino-{setting}_encoder-cp_8xb2-12e_coco.py'
     model = configs.build(configs.load(path))
-    layers = checkpoint_modules(model, ENCODER['modules'])
+    layers = checkpoint_modules(model, ENCODER)
     assert layers == list(model.encoder.layers) and len(layers) == 6
 
 

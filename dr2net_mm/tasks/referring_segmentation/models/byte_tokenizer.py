@@ -50,7 +50,8 @@ def roberta_style(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    first, last = ((token, tokenizer.token_to_id(token)) for token in ('<s>', '</s>'))
+    numbers = tokenizer.get_vocab()
+    first, last = ((token, numbers[token]) for token in ('<s>', '</s>'))
     tokenizer.post_processor = RobertaProcessing(last, first, add_prefix_space=False)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

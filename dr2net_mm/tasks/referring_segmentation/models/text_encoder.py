@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
@@ -101,7 +102,7 @@ class RobertaTextEncoder(BaseModule):
         """Longest sentence in tokens, its first and last one included."""
         config = self.model.config
         # RoBERTa's positions begin behind that of padding.
-        return config.max_position_embeddings - config.pad_token_id - 1
+        return config.max_position_embeddings - (config.pad_token_id or 0) - 1
 
     def init_weights(self) -> None:
         """Leave the weights as they are; those of a file are loaded already."""
@@ -160,7 +161,7 @@ def load_roberta(source: str) -> RobertaModel:
         raise UserError(_not_loaded('text encoder', source, error)) from None
 
 
-def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     """Load a tokenizer from a ``tokenizer.json``, a folder or HuggingFace's hub.
 
     Raises:
