@@ -21,7 +21,7 @@ from dr2net_mm.tasks.point_segmentation.datasets.s3dis_text import AREAS
 EXAMPLES = """
 examples:
   python tools/data/rooms.py --out data/rooms/raw
-  python tools/data/rooms.py --out /tmp/raw --areas 1 5 --rooms 2 --density 300
+  python tools/data/rooms.py --out data/raw_rooms --areas 1 5 --rooms 2 --density 300
 """
 
 
