@@ -8,9 +8,12 @@ image. Its argument is the work dir of the training.
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from argparse import Namespace
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mmengine.config import Config
 

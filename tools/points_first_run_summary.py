@@ -7,9 +7,12 @@ errors of a room. Its argument is the work dir of the run.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from argparse import Namespace
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from mmengine.config import Config

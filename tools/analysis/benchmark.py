@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from dr2net_mm.analysis.benchmark.command import main  # noqa: E402
+from dr2net_mm.analysis.benchmark.command import main
 
 if __name__ == '__main__':
     main()

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Iterator
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.config_file import load_config

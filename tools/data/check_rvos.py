@@ -11,6 +11,10 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from multiprocessing import get_context
 from pathlib import Path
 

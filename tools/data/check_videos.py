@@ -12,6 +12,8 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.config_file import load_config

@@ -10,6 +10,11 @@ Florida, California). A crown of which less than half lies in a tile is marked
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import io
 import sys
 import zipfile

@@ -17,6 +17,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
 from dr2net_mm.errors import DataFileError

@@ -12,6 +12,8 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from dr2net_mm.cli.run_tool import run_tool
 from dr2net_mm.errors import UserError
 from dr2net_mm.first_runs.data.package_files import (

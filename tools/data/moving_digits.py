@@ -20,6 +20,8 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import numpy as np
 from mmengine.utils import ProgressBar
 

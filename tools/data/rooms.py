@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from mmengine.utils import ProgressBar
 
 from dr2net_mm.cli.command import OneLineParser, run_parsed, tool_parser
