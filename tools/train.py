@@ -76,4 +76,6 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    from dr2net_mm.launch.distributed import leave
+
+    leave(main())
