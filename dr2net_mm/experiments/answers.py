@@ -6,6 +6,13 @@ from .rows import ROWS
 from .statistics import Difference
 from .summary import REFERENCE, Summary
 
+QUESTIONS = (
+    'Is exact Dr²Net within the noise of conventional finetuning, and at what memory?',
+    'Does vanilla (1, 0.1) fail in float and work in exact arithmetic?',
+    'Does a near start finetune better, and is a schedule still worth having?',
+    "Does the paper's ordering hold?",
+)
+
 
 def answers(summary: Summary) -> List[str]:
     """Return a line for each of the four questions.
@@ -13,14 +20,10 @@ def answers(summary: Summary) -> List[str]:
     Verdicts come from 95 % confidence intervals of differences between runs with the
     same seed; rows with fewer than three seeds get none.
     """
+    found = (_within_noise, _vanilla, _near, _ordering)
     return [
-        '1. **Is exact Dr²Net within the noise of conventional finetuning, and at what '
-        f'memory?** {_within_noise(summary)}',
-        '2. **Does vanilla (1, 0.1) fail in float and work in exact arithmetic?** '
-        f'{_vanilla(summary)}',
-        '3. **Does a near start finetune better, and is a schedule still worth '
-        f'having?** {_near(summary)}',
-        f"4. **Does the paper's ordering hold?** {_ordering(summary)}",
+        f'{number}. **{question}** {answer(summary)}'
+        for number, (question, answer) in enumerate(zip(QUESTIONS, found), start=1)
     ]
 
 

@@ -8,6 +8,7 @@ from dr2net_mm.errors import DataFileError
 
 from . import page_text
 from .answers import answers
+from .headlines import headlines
 from .plots import draw_plots
 from .record import read_records
 from .summary import Summary
@@ -32,21 +33,24 @@ def evidence_page(records: Path, plots: Path, link: str) -> str:
     measured = {name: one for name, one in summaries.items() if one}
     if not measured:
         return f'{page_text.TITLE}\nNothing has been run yet.\n\n{page_text.READING}'
-    first, *others = measured.values()
-    parts = [page_text.TITLE, '\n'.join(answers(first)), '', page_text.READING]
-    for summary in [first, *others]:
-        parts.append(_task_section(summary, plots, link, summary is not first))
+    parts = [page_text.TITLE, '\n'.join(headlines([*measured.values()])), '']
+    parts.append(page_text.READING)
+    for summary in measured.values():
+        parts.append(_task_section(summary, plots, link))
     parts.append(_proximity(records))
     return '\n'.join(parts).rstrip() + '\n'
 
 
-def _task_section(summary: Summary, plots: Path, link: str, own_answers: bool) -> str:
+def _task_section(summary: Summary, plots: Path, link: str) -> str:
     task, drawn = summary.task, draw_plots(summary, plots)
     runs = sum(len(one.records) for one in summary.rows.values())
-    lines = [f'## {task.title}', '', _recipe(summary), '']
-    if own_answers:
-        lines += [*answers(summary), '']
-    lines += [
+    lines = [
+        f'## {task.title}',
+        '',
+        _recipe(summary),
+        '',
+        *answers(summary),
+        '',
         f'{runs} run{"s" * (runs > 1)}, {summary.cpu_hours:.2f} hours of processor '
         f'time ({"; ".join(summary.machines)}).',
         '',
@@ -71,7 +75,8 @@ def _recipe(summary: Summary) -> str:
     record: Dict[str, Any] = next(iter(one.records.values()))
     config = record['config']
     optimizer = config['optim_wrapper']['optimizer']
-    size = '×'.join(map(str, config['image_size']))
+    *frames, height, width = config['image_size']
+    size = f'{frames[0]} frames of {height}×{width}' if frames else f'{height}×{width}'
     return (
         f'Config `{summary.task.config}`: {size} pixels, batches of '
         f'{config["batch_size"]}, {config["train_cfg"]["max_epochs"]} epochs '

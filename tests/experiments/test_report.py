@@ -5,6 +5,7 @@ import pytest
 
 from dr2net_mm.errors import DataFileError
 from dr2net_mm.experiments.answers import answers
+from dr2net_mm.experiments.headlines import headlines
 from dr2net_mm.experiments.record import curve, gradient_errors, read_record
 from dr2net_mm.experiments.report_command import main
 from dr2net_mm.experiments.summary import Summary
@@ -49,6 +50,18 @@ def test_answers_stand_in_the_first_ten_lines_of_the_page():
         '3. ',
         '4. ',
     ]
+
+
+def test_headlines_speak_of_every_task_that_was_run(summary):
+    one = summary(conventional=(0.80, 0.82, 0.84), dynamic=(0.70, 0.72, 0.74))
+    other = summary(hard=(0.5,))
+    other.task = TASKS['detection']
+    first, _, _, fourth = headlines([one, other])
+    assert '*Image classification:* dynamic to (0.3, 0.7), exact -0.100 ± 0.000' in (
+        first
+    )
+    assert '(worse). *Object detection:* not run yet.' in first
+    assert fourth.endswith('not run yet. *Object detection:* not run yet.')
 
 
 def test_verdicts_follow_from_the_seeds(summary):
