@@ -36,6 +36,7 @@ def memory_parser() -> OneLineParser:
         '  python tools/analysis/memory.py --backbone video-swin-t --frames 768 '
         '--batch 1\n'
         '  python tools/analysis/memory.py my_config.py --fit 24GB\n'
+        '  python tools/analysis/memory.py --backbone swin-t --peers\n'
         '  python tools/analysis/memory.py --detector \\\n'
         '      configs/dino/dino-4scale_dr2-swin-t_8xb2-12e_coco.py',
         batch=f'{BATCH}; with --fit that of CONFIG',
@@ -63,6 +64,13 @@ def memory_parser() -> OneLineParser:
         help='plan the training of CONFIG, a detector, within a memory such as 12e9 or '
         '24GB: weights, gradients, optimizer, activations and loss; prints the config '
         'of least work that fits',
+    )
+    parser.add_argument(
+        '--peers',
+        action='store_true',
+        help='compare with everything else that saves memory: checkpoints, selective '
+        "ones, torch's partitioner, offload, quantized activations, and a frozen "
+        'backbone, LoRA and adapters; with gradient errors and the state of AdamW',
     )
     parser.add_argument(
         '--boxes',

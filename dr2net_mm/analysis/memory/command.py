@@ -26,6 +26,7 @@ from dr2net_mm.errors import UserError
 from .arguments import BATCH, MODES, dual_residual_options, memory_parser
 from .detector_memory import detector_memory, detector_rows
 from .fit.report import plan_training
+from .peer_command import count_peers
 from .plan_report import (
     budget_label,
     describe_plan,
@@ -201,12 +202,26 @@ def _plan(options: argparse.Namespace) -> None:
         print(f'written: {options.json}')
 
 
+def _peers(options: argparse.Namespace) -> None:
+    if options.detector:
+        raise UserError('--peers compares backbones; leave out --detector')
+    if options.amp:
+        raise UserError('--peers compares in fp32; leave out --amp')
+    backbone, size = _subject(options)
+    name = options.backbone or options.config
+    print(f'{name}, {size_text(size)}, batch {options.batch}, fp32')
+    count_peers(options, backbone, size, dual_residual_options(options))
+
+
 def _command(options: argparse.Namespace) -> None:
     check_output(options.json, '--json')
     if options.fit:
         _plan(options)
         return
     options.batch = options.batch or BATCH
+    if options.peers:
+        _peers(options)
+        return
     rows = _detector_rows(options) if options.detector else _backbone_rows(options)
     _, size = _subject(options)
     name = options.backbone or options.config
