@@ -1,0 +1,1 @@
+"""Reversible engines compared on one vision transformer."""
