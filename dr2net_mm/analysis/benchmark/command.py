@@ -32,6 +32,7 @@ from .cases import (
     make_cases,
     savings_of_subject,
 )
+from .peers import check_peers, run_peers
 from .plot import draw_scatter, draw_sweep
 from .report import result_table, summarize
 from .sweep import parse_sweep, sweep_subjects
@@ -101,6 +102,7 @@ def _parser() -> OneLineParser:
         '      --precision bf16 --budget 0.3 --plot swin-l.png --json swin-l.json\n'
         '  python tools/analysis/benchmark.py --backbone swin-t --precision fp32 \\\n'
         '      --sweep img-size 256 512 768 1024 --plot growth.png\n'
+        '  python tools/analysis/benchmark.py --backbone swin-t --peers --rounds 3\n'
         '  python tools/analysis/benchmark.py --detector \\\n'
         '      configs/dino/dino-4scale_dr2-swin-t_8xb2-12e_coco.py --img-size 512',
     )
@@ -146,6 +148,12 @@ def _parser() -> OneLineParser:
         'a checkpointed encoder too, where it has one',
     )
     parser.add_argument(
+        '--peers',
+        action='store_true',
+        help='in place of the modes: everything else that saves memory too, see '
+        'memory.py --peers; in fp32',
+    )
+    parser.add_argument(
         '--sweep',
         nargs='+',
         metavar=('KIND', 'VALUE'),
@@ -178,6 +186,8 @@ def _check(options: argparse.Namespace) -> str:
     """Check what can be wrong before anything runs; return the device."""
     check_output(options.json, '--json')
     check_output(options.plot, '--plot')
+    if options.peers:
+        check_peers(options)
     device = options.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if device == 'cuda' and not torch.cuda.is_available():
         raise UserError('--device cuda: there is no CUDA device here; use --device cpu')
@@ -206,10 +216,14 @@ def _command(options: argparse.Namespace) -> None:
         options.batch,
     )
     given = dict(alpha=options.alpha, beta=options.beta, chunk=options.chunk)
+    given = {key: value for key, value in given.items() if value is not None}
+    if options.peers:
+        run_peers(options, backbone, size, device, given)
+        return
     cases = make_cases(
         options.modes,
         options.precision,
-        {key: value for key, value in given.items() if value is not None},
+        given,
         options.budget,
         savings_of_subject(subject),
     )

@@ -17,7 +17,8 @@ from .meta_attention import FusedMetaAttention
 from .step_memory import measure_step
 from .storage_meter import StorageMeter
 
-_IGNORED_WARNINGS = (
+#: Warnings of other packages, and one that the table's errors say better.
+IGNORED_WARNINGS = (
     '.*use_reentrant',  # mmdet leaves it unsaid, as it does indexing of meshgrid.
     '.*meshgrid',
     'float arithmetic at',  # The table says how accurate it is.
@@ -44,7 +45,7 @@ def count_peer(
         once of weights, gradients, activations and the optimizer.
     """
     with warnings.catch_warnings():
-        for message in _IGNORED_WARNINGS:
+        for message in IGNORED_WARNINGS:
             warnings.filterwarnings('ignore', message=message)
         variant = peer.build(backbone)
         variant.model.to('meta')
@@ -113,7 +114,7 @@ def peer_memory(
             row = count_peer(peer, backbone, image_size, batch)
             if errors is not None:
                 with warnings.catch_warnings():
-                    for message in _IGNORED_WARNINGS:
+                    for message in IGNORED_WARNINGS:
                         warnings.filterwarnings('ignore', message=message)
                     row.update(errors.measure(peer)._asdict())
         except UserError as error:
