@@ -18,19 +18,28 @@ def wrong_arguments(argv: Optional[List[str]]) -> Optional[str]:
     for name, default in zip(names, (1, 0, 29500, 1)):
         parser.add_argument(f'--{name}', default=default)
     given, _ = parser.parse_known_args(argv)
-    words = dict(nnodes='NNODES', node_rank='NODE_RANK', master_port='PORT')
+    words = dict(zip(names, ('NNODES', 'NODE_RANK', 'PORT', 'GPUS')))
+    ranges = dict(zip(names, ((1, None), (0, None), (1024, 65535), (1, None))))
     values = {}
     for name in names:
         text = str(getattr(given, name))
         if not text.isdigit():
-            return f'{words.get(name, "GPUS")}={text} is no whole number'
+            lowest, highest = ranges[name]
+            upper = f' to {highest}' if highest else ' on'
+            return (
+                f'{words[name]}={text} is no whole number; give one from {lowest}'
+                f'{upper}'
+            )
         values[name] = int(text)
     processes, port = values['nproc_per_node'], values['master_port']
     if processes < 1:
-        return f'GPUS={processes}: give the number of processes, from 1'
+        return f'GPUS={processes}: give the number of processes, from 1 on'
+    if values['nnodes'] < 1:
+        return f'NNODES={values["nnodes"]}: give the number of machines, from 1 on'
     if not values['node_rank'] < values['nnodes']:
         return (
-            f'NODE_RANK={values["node_rank"]} must be below NNODES={values["nnodes"]}'
+            f'NODE_RANK={values["node_rank"]} must be below NNODES={values["nnodes"]}; '
+            'give the machines the ranks from 0 on'
         )
     if not 1 <= port <= 65535:
         return f'PORT={port} is out of range; give one from 1024 to 65535'

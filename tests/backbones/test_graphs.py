@@ -8,8 +8,10 @@ from mmengine.analysis import get_model_complexity_info
 from torch import Tensor, nn
 
 from dr2net_mm.backbones import (
+    Dr2MViT,
     Dr2SwinTransformer,
     Dr2SwinTransformer3D,
+    Dr2TimmBackbone,
     Dr2VisionTransformer,
 )
 
@@ -110,6 +112,47 @@ def test_a_symbolic_trace_says_what_works(kind):
     backbone, _, _ = pair(kind)
     with pytest.raises(TypeError, match=f'{type(backbone).__name__}.*torch.export'):
         torch.fx.symbolic_trace(backbone)
+
+
+@pytest.mark.parametrize('name', ['vit', 'image_mvit', 'video_mvit', 'mvit', 'timm'])
+def test_further_backbones_are_counted_exported_and_changed_in_place(name, rev):
+    if name in ('mvit', 'timm'):
+        backbone, shape = further(name)
+    else:
+        backbone, shape = rev.build(name), tuple(rev.input(name).shape[1:])
+    assert get_model_complexity_info(backbone, input_shape=shape)['flops'] > 1e4
+    with pytest.raises(TypeError, match=f'{type(backbone).__name__}.*torch.export'):
+        torch.fx.symbolic_trace(backbone)
+    backbone.eval()
+    x = torch.randn(1, *shape)
+    exported = torch.export.export(backbone, (x,)).module()
+    for one, other in zip(rev.flat(exported(x)), rev.flat(backbone(x))):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
+    gradients = []
+    for change in (torch.relu, torch.relu_):
+        backbone.train().zero_grad(set_to_none=True)
+        outputs = rev.flat(backbone(x))
+        sum(change(out).square().mean() for out in outputs).backward()
+        found = {n: p.grad for n, p in backbone.named_parameters()}
+        gradients.append({n: g for n, g in found.items() if g is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for key, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], gradient, atol=1e-4, rtol=1e-4)
+
+
+def further(name: str) -> Tuple[nn.Module, Tuple[int, ...]]:
+    """A tiny backbone of mmaction's MViT or of timm, and the shape of an input."""
+    if name == 'mvit':
+        arch = dict(embed_dims=8, num_layers=5, num_heads=1, downscale_indices=[1, 3])
+        arguments = dict(arch=arch, spatial_size=32, temporal_size=4, drop_path_rate=0)
+        return Dr2MViT(**arguments, out_scales=[0, 1, 2]), (3, 4, 32, 32)
+    pytest.importorskip('timm.models')
+    arguments = dict(depths=(1, 2, 2, 1), dims=(16, 16, 32, 32))
+    return Dr2TimmBackbone('convnext_tiny', out_indices=(1, 3), **arguments), (
+        3,
+        64,
+        64,
+    )
 
 
 @pytest.mark.parametrize('arithmetic', ['exact', 'float'])

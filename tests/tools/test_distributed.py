@@ -58,11 +58,12 @@ def test_bad_input_to_several_processes_is_still_one_line(toy_run):
 @pytest.mark.parametrize(
     'option, words',
     [
-        ('--nproc_per_node=two', 'GPUS=two'),
+        ('--nproc_per_node=two', 'GPUS=two is no whole number; give one from 1 on'),
         ('--nproc_per_node=0', 'GPUS=0'),
         ('--nproc_per_node=-1', 'GPUS=-1'),
         ('--master_port=70000', 'PORT=70000 is out of range'),
-        ('--master_port=x', 'PORT=x'),
+        ('--master_port=x', 'PORT=x is no whole number; give one from 1024 to 65535'),
+        ('--nnodes=0', 'NNODES=0: give the number of machines'),
         ('--node_rank=3', 'NODE_RANK=3 must be below NNODES=1'),
     ],
 )

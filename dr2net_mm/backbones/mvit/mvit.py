@@ -13,6 +13,7 @@ from dr2net_mm.backbones.base.multiscale import (
     checked_scales,
     runs_of,
 )
+from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.backbones.branches import FeedForwardBranch, PoolingAttentionBranch
 from dr2net_mm.backbones.branches.pooling_attention import pooled_size
 from dr2net_mm.reversible import Branch
@@ -93,6 +94,7 @@ class Dr2MViT(MultiscaleBackbone, MViT):
         Raises:
             ValueError: If the input has another number of axes or channels.
         """
+        refuse_symbols(self, x)
         channels = self.patch_embed.projection.in_channels
         if x.dim() != 5 or x.shape[1] != channels:
             raise ValueError(

@@ -12,6 +12,7 @@ from dr2net_mm.backbones.base.multiscale import (
     checked_scales,
     runs_of,
 )
+from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.reversible import Branch
 
 from .layers import (
@@ -181,6 +182,7 @@ class RevMViT(MultiscaleBackbone, BaseModule):
             ValueError: If the input has another number of axes, channels or frames, or
                 is too small for a patch.
         """
+        refuse_symbols(self, x)
         size = self._grid(x)
         tokens = self._recomputed(self._embed, x, size)
         outputs = self._run_scales(x, tokens, size)

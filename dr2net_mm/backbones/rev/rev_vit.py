@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dr2net_mm.backbones.base.counted_costs import CountedCosts, padded_plan
 from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
+from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.backbones.branches import AttentionBranch, FeedForwardBranch
 from dr2net_mm.reversible import Branch
 
@@ -200,6 +201,7 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
             ValueError: If the input has another number of axes or channels, or is
                 smaller than a patch.
         """
+        refuse_symbols(self, x)
         size = self._grid(x)
         plan = self._counted_plan(x)
         branches = [

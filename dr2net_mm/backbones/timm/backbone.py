@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dr2net_mm.backbones.base.counted_costs import CountedCosts, padded_plan
 from dr2net_mm.backbones.base.dual_residual import DualResidualBackbone
+from dr2net_mm.backbones.base.wrapping import refuse_symbols
 from dr2net_mm.reversible import Branch, StageOutput
 from dr2net_mm.reversible.plan import Plan
 
@@ -86,6 +87,7 @@ class Dr2TimmBackbone(CountedCosts, DualResidualBackbone, TimmFeatures):
         Raises:
             ValueError: If the model does not take images of this shape.
         """
+        refuse_symbols(self, x)
         self.check_input(x)
         first, *stages = self._segments((x.shape[2], x.shape[3]))
         plan = self._counted_plan(x)
