@@ -69,11 +69,35 @@ def test_scratch_leaves_out_the_weights_and_frozen_trains_no_block():
 def test_every_task_has_a_conventional_and_a_reversible_row(task):
     plain = run_config(task, ROWS['conventional'], 0, 10).model.backbone
     ours = run_config(task, ROWS['dynamic'], 0, 10).model.backbone
-    assert plain.type == 'ConventionalTimmBackbone'
+    video = task.name == 'temporal_detection'
+    assert plain.type == (
+        'mmaction.SwinTransformer3D' if video else 'ConventionalTimmBackbone'
+    )
     assert 'dual_residual' not in plain
-    assert ours.type == 'Dr2TimmBackbone'
+    assert ours.type == ('Dr2SwinTransformer3D' if video else 'Dr2TimmBackbone')
     assert (ours.dual_residual.alpha, ours.dual_residual.beta) == (1.0, 0.1)
     assert plain.init_cfg == ours.init_cfg
+
+
+def test_videos_are_reported_on_films_and_photos_that_no_other_split_shows():
+    task = TASKS['temporal_detection']
+    config = run_config(task, ROWS['frozen'], 0, 10)
+    assert config.val_dataloader.dataset.subset == 'testing'
+    assert config.val_evaluator.subset == 'testing'
+    assert config.train_dataloader.dataset.subset == 'training'
+    assert config.model.backbone.frozen_stages == 3
+    memory = {
+        name: counted_memory(ROWS[name], run_config(task, ROWS[name], 0, 10))
+        for name in ('frozen', 'conventional', 'line_0.1')
+    }
+    peak = {name: found['peak_bytes'] for name, found in memory.items()}
+    assert peak['frozen'] < peak['line_0.1'] < peak['conventional'] / 3
+
+
+def test_scratch_of_a_video_network_begins_as_its_recognizer_did():
+    task = TASKS['temporal_detection']
+    scratch = run_config(task, ROWS['scratch'], 0, 10).model.backbone
+    assert [one['type'] for one in scratch.init_cfg] == ['TruncNormal', 'Constant']
 
 
 def test_reversible_rows_are_counted_far_below_the_conventional_one():

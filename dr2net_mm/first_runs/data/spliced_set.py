@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Mapping, Sequence
 
 import numpy as np
 
 from dr2net_mm.atomic_file import atomic_open
 
+from .hard_clips import HardOptions
 from .spliced_clips import (
     SUBSETS,
     Film,
@@ -64,8 +65,10 @@ def write_spliced_set(
             pieces = plan_video(films, label, options, rng)
             name = f'{subset}_{index:04d}'
             path = out / 'videos' / f'{name}.mp4'
-            _write_checked(path, pieces, films, subset, options)
-            database[name] = _database_entry(pieces, films, subset, options)
+            _write_piece(path, pieces, films, subset, options)
+            frames = sum(piece.length for piece in pieces)
+            segments = segments_of(pieces, films)
+            database[name] = database_entry(subset, frames, segments, options)
             progress()
         for index in range(options.clips[number] * len(labels)):
             rng = np.random.default_rng([options.seed, number, 1, index])
@@ -73,31 +76,16 @@ def write_spliced_set(
             label = labels[label_number]
             pieces = plan_clip(films, label, options, rng)
             path = out / 'clips' / f'{subset}_{label}_{index:04d}.mp4'
-            _write_checked(path, pieces, films, subset, options)
+            _write_piece(path, pieces, films, subset, options)
             clips[subset].append(f'{path.name} {label_number}')
             progress()
-    for subset in SUBSETS:
-        _write_text(out / f'clips_{subset}.txt', '\n'.join(clips[subset]))
-    _write_text(out / 'classes.txt', '\n'.join(labels))
-    _write_text(
-        out / 'annotations.json',
-        json.dumps(
-            dict(
-                version='spliced clips in the format of ActivityNet-v1.3',
-                taxonomy=_taxonomy(labels[:-1]),
-                database=database,
-            ),
-            indent=1,
-        ),
+    write_annotations(
+        out, 'spliced clips in the format of ActivityNet-v1.3', labels, database, clips
     )
-    return dict(
-        videos=len(database),
-        segments=sum(len(entry['annotations']) for entry in database.values()),
-        clips=sum(map(len, clips.values())),
-    )
+    return counts(database, clips)
 
 
-def _write_checked(
+def _write_piece(
     path: Path,
     pieces: Sequence[Piece],
     films: Sequence[Film],
@@ -105,16 +93,66 @@ def _write_checked(
     options: SetOptions,
 ) -> None:
     frames = render(pieces, films, subset, options)
-    write_video(path, frames, options.fps)
     cuts = np.cumsum([piece.length for piece in pieces])[:-1]
-    check_video(path, frames, options.fps, cuts.tolist())
+    write_checked(path, frames, options.fps, cuts.tolist())
 
 
-def _database_entry(
-    pieces: Sequence[Piece], films: Sequence[Film], subset: str, options: SetOptions
+def write_checked(
+    path: Path, frames: np.ndarray, fps: float, cuts: Sequence[int]
+) -> None:
+    """Write a video and read it back.
+
+    Raises:
+        DataFileError: if it does not come back as it was written.
+    """
+    write_video(path, frames, fps)
+    check_video(path, frames, fps, cuts)
+
+
+def write_annotations(
+    out: Path,
+    version: str,
+    labels: Sequence[str],
+    database: Mapping[str, dict],
+    clips: Mapping[str, Sequence[str]],
+) -> None:
+    """Write the text files of a set.
+
+    Args:
+        out: its folder.
+        version: what ``annotations.json`` says of itself.
+        labels: classes, the background last.
+        database: entries by video.
+        clips: lines of ``clips_<subset>.txt`` by subset.
+    """
+    for subset, lines in clips.items():
+        _write_text(out / f'clips_{subset}.txt', '\n'.join(lines))
+    _write_text(out / 'classes.txt', '\n'.join(labels))
+    content = dict(
+        version=version, taxonomy=_taxonomy(labels[:-1]), database=dict(database)
+    )
+    _write_text(out / 'annotations.json', json.dumps(content, indent=1))
+
+
+def counts(
+    database: Mapping[str, dict], clips: Mapping[str, Sequence[str]]
+) -> dict[str, int]:
+    """Count the videos, segments and clips of a set."""
+    return dict(
+        videos=len(database),
+        segments=sum(len(entry['annotations']) for entry in database.values()),
+        clips=sum(map(len, clips.values())),
+    )
+
+
+def database_entry(
+    subset: str,
+    frames: int,
+    segments: Sequence[tuple[int, int, str]],
+    options: SetOptions | HardOptions,
 ) -> dict:
+    """Describe a video as ActivityNet does, from its segments in frames."""
     fps = options.fps
-    frames = sum(piece.length for piece in pieces)
     return dict(
         subset=subset,
         duration=frames / fps,
@@ -122,7 +160,7 @@ def _database_entry(
         url='',
         annotations=[
             dict(segment=[first / fps, end / fps], label=label)
-            for first, end, label in segments_of(pieces, films)
+            for first, end, label in segments
         ],
     )
 
@@ -141,18 +179,18 @@ def _write_text(path: Path, text: str) -> None:
         file.write(text + '\n')
 
 
-def number_of_files(options: SetOptions, labels: int) -> int:
+def number_of_files(options: SetOptions | HardOptions, labels: int) -> int:
     """Count the videos and clips of a set with ``labels`` classes."""
     return sum(options.videos) + labels * sum(options.clips)
 
 
-def missing_files(out: Path) -> list[str]:
+def missing_files(out: Path, subsets: Sequence[str] = SUBSETS) -> list[str]:
     """Return the names of files of a set that are not there, or empty."""
     names = []
     try:
         database = json.loads((out / 'annotations.json').read_text())['database']
         names += [f'videos/{name}.mp4' for name in database]
-        for subset in SUBSETS:
+        for subset in subsets:
             lines = (out / f'clips_{subset}.txt').read_text().splitlines()
             names += [f'clips/{line.split()[0]}' for line in lines]
         names.append('classes.txt')

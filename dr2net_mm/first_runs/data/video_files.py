@@ -56,6 +56,18 @@ def read_film(
     return np.stack(frames)
 
 
+def read_photo(path: Path, height: int, width: int) -> np.ndarray:
+    """Read a photo as a film of one frame, uint8 ``[1, height, width, 3]``.
+
+    Raises:
+        DataFileError: if the file is no picture.
+    """
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise DataFileError(f'{path} cannot be read as a picture: fetch it again')
+    return _fit(picture[..., ::-1], height, width)[None]
+
+
 def _fit(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     """Crop the central part of the wanted proportions, and resize it."""
     rows, columns = frame.shape[:2]
