@@ -69,6 +69,32 @@ TASKS: Dict[str, Task] = {
                 'python tools/data/deepforest_to_coco.py',
             ),
         ),
+        Task(
+            name='temporal_detection',
+            title='Temporal action detection: films among films',
+            config='configs/temporal_detection/vsgn_swin3d-nano_1xb4-3e_hard-clips.py',
+            metric='detection/average_mAP',
+            metric_name='mean mAP',
+            # The last norm is trained with the localizer.
+            frozen=dict(frozen_stages=3),
+            # As the recognizer began.
+            scratch=dict(
+                init_cfg=[
+                    dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+                    dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+                ]
+            ),
+            run={
+                'val_dataloader.dataset.subset': 'testing',
+                'val_evaluator.subset': 'testing',
+            },
+            preparation=(
+                'python tools/data/spliced_clips.py --hard',
+                'python tools/train.py configs/temporal_detection/'
+                'swin3d-nano_1xb16-8e_hard-clips.py '
+                '--work-dir data/weights/hard_clips',
+            ),
+        ),
     )
 }
 
