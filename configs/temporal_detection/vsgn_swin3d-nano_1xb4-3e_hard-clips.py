@@ -91,7 +91,7 @@ val_evaluator = dict(subset='validation', **evaluator)
 test_evaluator = dict(subset='testing', **evaluator)
 
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
     # The localizer is new.
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3))),
