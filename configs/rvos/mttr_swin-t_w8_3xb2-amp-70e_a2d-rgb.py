@@ -105,6 +105,7 @@ custom_hooks = []
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='rvos/mAP'),
+    sentence_length=dict(type='SentenceLengthHook'),
 )
 randomness = dict(seed=42, diff_rank_seed=True)
 

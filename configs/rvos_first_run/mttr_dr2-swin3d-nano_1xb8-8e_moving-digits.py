@@ -97,5 +97,6 @@ custom_hooks = [
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(interval=1, max_keep_ckpts=1, save_best=None),
+    sentence_length=dict(type='SentenceLengthHook'),
 )
 randomness = dict(seed=0)

@@ -1,7 +1,9 @@
-"""MTTR under DistributedDataParallel."""
+"""MTTR and its metric in two processes."""
 
 import torch
+from mmengine.dataset import DefaultSampler
 from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import METRICS
 
 from tests.fixtures.mttr import MTTRTools
 
@@ -53,3 +55,39 @@ def test_gradients_are_those_of_the_joined_batch_with_unequal_instances(ranks):
             found[backprop, len(frames)] = mine
     for frames in (1, 4):
         ranks.assert_same(found['reversible', frames], found['stored', frames])
+
+
+def predicted(number):
+    """Prediction of an image; half of them have the better score on a wrong mask."""
+    truth = torch.zeros(1, 40, 50, dtype=torch.bool)
+    truth[0, : 10 + number, :30] = True
+    wrong = torch.zeros_like(truth)
+    wrong[0, :5, 20:45] = True
+    scores = [0.9 - 0.01 * number, 0.5]
+    masks = [wrong, truth] if number % 2 else [truth, wrong]
+    return dict(
+        image_id=f'image {number}',
+        truth=truth,
+        pred_instances=dict(
+            masks=torch.stack(masks), scores=torch.tensor(scores)[:, None]
+        ),
+    )
+
+
+def test_samples_that_padding_gives_to_two_ranks_count_once(ranks):
+    # Of five images the sampler gives the first one to both ranks.
+    mine = list(DefaultSampler(range(5), shuffle=False))
+    assert len(mine) == 3
+    metric = METRICS.build(dict(type='ReferringSegmentationMetric'))
+    metric.process({}, [predicted(number) for number in mine])
+    # MMEngine cuts the list to the size that it is told; that alone would hide a
+    # metric that counts twice.
+    found = metric.evaluate(6)
+    alone = METRICS.build(dict(type='ReferringSegmentationMetric'))
+    alone.process({}, [predicted(number) for number in range(5)])
+    wanted = alone.compute_metrics(alone.results)
+    ranks.assert_same_everywhere(
+        {name: torch.tensor(value) for name, value in found.items()}
+    )
+    assert found == {f'rvos/{name}': value for name, value in wanted.items()}
+    assert found['rvos/P@0.9'] == 3 / 5

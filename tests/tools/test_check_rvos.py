@@ -60,6 +60,28 @@ def test_everything_that_is_wrong_is_listed(tool, a2d, capsys):
     assert '4 of 4 videos have a problem' in said
 
 
+def test_a_sentence_too_long_for_the_text_encoder_is_found(tool, a2d, tmp_path, capsys):
+    with open(a2d / 'text_annotations/a2d_annotation.txt', 'a') as file:
+        file.write(f'validation_0000,1,{"very " * 30}small digit\n')
+    config = tmp_path / 'config.py'
+    encoder = "type='RobertaTextEncoder', config=dict(max_position_embeddings=66)"
+    config.write_text(f'model = dict(text_encoder=dict({encoder}))')
+    for options in (['--config', config], ['--max-tokens', 64]):
+        status, said, _ = run(tool, capsys, 'a2d', a2d, *options)
+        assert status == 1 and '1 of 3 videos have a problem' in said
+        (line,) = [line for line in said.splitlines() if 'tokens' in line]
+        assert line.startswith('validation_0000: the sentence')
+        assert 'has 163 tokens; the text encoder takes 64' in line
+    status, said, _ = run(tool, capsys, 'a2d', a2d)
+    assert status == 0
+    config.write_text('model = dict()')
+    status, _, error = run(tool, capsys, 'a2d', a2d, '--config', config)
+    assert status == 2 and 'has no model.text_encoder' in error
+    options = ('--config', config, '--max-tokens', 64)
+    status, _, error = run(tool, capsys, 'a2d', a2d, *options)
+    assert status == 2 and 'not both' in error
+
+
 def test_bad_input_is_one_line(tool, tmp_path, capsys):
     status, _, error = run(tool, capsys, 'a2d', tmp_path / 'none')
     assert status == 2 and 'is no folder' in error
@@ -84,11 +106,12 @@ def test_ref_youtube_vos_names_objects_that_no_frame_shows(tool, tmp_path, capsy
         Image.new('RGB' if ending == 'jpg' else 'P', (8, 6)).save(
             folder / f'00000.{ending}'
         )
-    status, said, _ = run(tool, capsys, 'ref-youtube-vos', tmp_path)
+    status, said, _ = run(tool, capsys, 'ref-youtube-vos', tmp_path, '--max-tokens', 6)
     assert status == 1
     assert '00005.jpg cannot be read' in said
     assert 'expression 0 means the object 7, which no frame shows' in said
     assert 'expression 1 is empty' in said
+    assert "'a dog'… has 7 tokens" in said
     assert '1 of 1 videos have a problem' in said
 
 
@@ -97,7 +120,8 @@ def test_jhmdb_names_what_is_missing(tool, tmp_path, capsys):
     frames = tmp_path / 'Rename_Images/run/v'
     frames.mkdir(parents=True)
     Image.new('RGB', (8, 6)).save(frames / '00001.png')
-    status, said, _ = run(tool, capsys, 'jhmdb', tmp_path)
+    status, said, _ = run(tool, capsys, 'jhmdb', tmp_path, '--max-tokens', 7)
     assert status == 1
     assert 'puppet_mask.mat is no puppet mask' in said
+    assert "v: the sentence 'a man'… has 7" not in said
     assert 'w: ' in said and 'has no folder of it' in said

@@ -146,3 +146,21 @@ def test_a_missing_video_stops_a_run_before_training(clips, tmp_path, capsys):
     assert load_script('train.py').main([str(CONFIG), *arguments]) == 2
     error = capsys.readouterr().err
     assert 'training_0002.mp4 is missing' in error and 'check_rvos.py' in error
+
+
+def test_an_over_long_sentence_stops_a_run_before_training(clips, tmp_path, capsys):
+    copy = tmp_path / 'moving_digits'
+    shutil.copytree(clips / 'data/moving_digits', copy)
+    # The last sentence of the list, of validation.
+    with open(copy / 'text_annotations/a2d_annotation.txt', 'a') as file:
+        file.write(f'validation_0001,1,the {"zq " * 60}digit\n')
+    options = [*SMALL, f'model.text_encoder.tokenizer={copy}/tokenizer.json']
+    options += [
+        f'{part}_dataloader.dataset.data_root={copy}/' for part in ('train', 'val')
+    ]
+    arguments = ['--work-dir', str(tmp_path / 'run'), '--cfg-options', *options]
+    assert load_script('train.py').main([str(CONFIG), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert 'Epoch(train)' not in captured.out + captured.err
+    line = captured.err.strip().splitlines()[-1]
+    assert "the sentence 'the zq zq" in line and 'the text encoder takes 64' in line

@@ -8,6 +8,8 @@ import numpy as np
 
 from dr2net_mm.errors import DataFileError
 
+from .sentences import normalized
+
 #: Video that other projects leave out: its masks do not fit its frames.
 UNUSABLE_VIDEO = 'e7Kjy13woXg'
 _COLUMNS = 9
@@ -96,7 +98,7 @@ def read_sentences(path: str) -> List[Sentence]:
                 'columns video_id,instance_id,query with a whole instance_id; commas '
                 'in a sentence need quotes around it'
             )
-        text = ' '.join(row[2].lower().split())
+        text = normalized(row[2])
         sentences.append(Sentence(index, row[0].strip(), int(row[1]), text))
     return sentences
 

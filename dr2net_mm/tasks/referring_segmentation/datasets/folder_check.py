@@ -4,7 +4,7 @@ import json
 import os.path as osp
 from collections import defaultdict
 from glob import glob
-from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .a2d_files import (
 from .jhmdb_files import read_person_masks
 from .jhmdb_sentences import read_sentences as read_jhmdb_sentences
 from .palette_masks import read_palette
+from .sentences import normalized
 from .transforms.load_frames import read_rgb
 
 #: By how many pixels masks may differ from their frames; resizing makes up for them.
@@ -39,7 +40,20 @@ class Part(NamedTuple):
     check: Callable[[], List[str]]
 
 
-def a2d_parts(root: str) -> Iterator[Part]:
+#: Describes the first sentence that is too long, or returns None.
+TooLong = Callable[[Sequence[str]], Optional[str]]
+
+
+def _nothing(sentences: Sequence[str]) -> None:
+    return None
+
+
+def _too_long(too_long: TooLong, texts: Sequence[str]) -> List[str]:
+    """Return a line for every sentence that is too long."""
+    return [problem for text in texts for problem in [too_long([text])] if problem]
+
+
+def a2d_parts(root: str, too_long: TooLong = _nothing) -> Iterator[Part]:
     """Yield parts of A2D-Sentences: the tables, then every video that has a sentence.
 
     Raises:
@@ -61,6 +75,7 @@ def a2d_parts(root: str) -> Iterator[Part]:
             unlisted: bool = unlisted,
         ) -> List[str]:
             problems = ['is not in Release/videoset.csv'] if unlisted else []
+            problems += _too_long(too_long, [sentence.text for sentence in found])
             return problems + _check_a2d_video(root, video, found)
 
         yield Part(video, check)
@@ -126,7 +141,7 @@ def video_size(path: str) -> tuple:
     return tuple(frames.shape[1:3]), length
 
 
-def jhmdb_parts(root: str) -> Iterator[Part]:
+def jhmdb_parts(root: str, too_long: TooLong = _nothing) -> Iterator[Part]:
     """Yield the videos of JHMDB-Sentences.
 
     Raises:
@@ -141,9 +156,10 @@ def jhmdb_parts(root: str) -> Iterator[Part]:
         def check(video: str = video, text: str = text) -> List[str]:
             if not text.strip():
                 return ['its sentence is empty']
+            problems = _too_long(too_long, [normalized(text)])
             if video not in folders:
-                return [f'{root}/Rename_Images has no folder of it']
-            return _check_jhmdb_video(root, folders[video])
+                return [*problems, f'{root}/Rename_Images has no folder of it']
+            return problems + _check_jhmdb_video(root, folders[video])
 
         yield Part(video, check)
 
@@ -168,7 +184,7 @@ def _check_jhmdb_video(root: str, folder: str) -> List[str]:
     return problems
 
 
-def ref_youtube_vos_parts(root: str) -> Iterator[Part]:
+def ref_youtube_vos_parts(root: str, too_long: TooLong = _nothing) -> Iterator[Part]:
     """Yield the videos of both subsets of Ref-YouTube-VOS.
 
     Raises:
@@ -190,7 +206,10 @@ def ref_youtube_vos_parts(root: str) -> Iterator[Part]:
             def check(
                 name: str = name, video: dict = video, subset: str = subset
             ) -> List[str]:
-                return _check_youtube_video(osp.join(root, subset), name, video)
+                texts = [e.get('exp', '') for e in video['expressions'].values()]
+                problems = _too_long(too_long, [normalized(text) for text in texts])
+                folder = osp.join(root, subset)
+                return problems + _check_youtube_video(folder, name, video)
 
             yield Part(f'{subset}/{name}', check)
 
@@ -222,7 +241,7 @@ def _check_youtube_video(folder: str, name: str, video: dict) -> List[str]:
     return problems
 
 
-PARTS: Dict[str, Callable[[str], Iterator[Part]]] = {
+PARTS: Dict[str, Callable[[str, TooLong], Iterator[Part]]] = {
     'a2d': a2d_parts,
     'jhmdb': jhmdb_parts,
     'ref-youtube-vos': ref_youtube_vos_parts,

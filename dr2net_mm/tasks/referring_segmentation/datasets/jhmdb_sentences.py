@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS
 from dr2net_mm.errors import DataFileError
 
 from .jhmdb_files import read_person_masks
+from .sentences import normalized
 from .windows import window_around
 
 #: Frames of a video that are evaluated.
@@ -67,7 +68,7 @@ class JHMDBSentencesDataset(BaseDataset):
                     annotated=[self.window_size // 2],
                     mask_path=osp.join(masks, 'puppet_mask.mat'),
                     frame=frame,
-                    text=' '.join(text.lower().split()),
+                    text=normalized(text),
                     image_id=f'v_{video}_f_{frame + 1}_s_{row}',
                 )
             )

@@ -14,6 +14,7 @@ from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.errors import DataFileError
 
 from .palette_masks import read_palette
+from .sentences import normalized
 from .windows import windows_of_video
 
 SUBSETS = ('train', 'valid')
@@ -94,7 +95,7 @@ class RefYouTubeVOSDataset(BaseDataset):
         sample: Dict[str, Any] = dict(
             frame_paths=[osp.join(images, f'{frame}.jpg') for frame in frames],
             frame_names=frames,
-            text=' '.join(entry['exp'].lower().split()),
+            text=normalized(entry['exp']),
             video=video,
             expression=expression,
             image_id=f'v_{video}_e_{expression}_f_{frames[0]}',

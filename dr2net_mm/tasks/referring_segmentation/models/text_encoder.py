@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoTokenizer,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -19,6 +20,7 @@ from transformers import (
 from dr2net_mm.errors import UserError
 
 from .byte_tokenizer import byte_tokenizer
+from .sentence_limit import SentenceLimit, positions
 
 # Loader processes are forked after the tokenizer has been used.
 os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
@@ -100,9 +102,7 @@ class RobertaTextEncoder(BaseModule):
     @property
     def max_tokens(self) -> int:
         """Longest sentence in tokens, its first and last one included."""
-        config = self.model.config
-        # RoBERTa's positions begin behind that of padding.
-        return config.max_position_embeddings - (config.pad_token_id or 0) - 1
+        return positions(self.model.config)
 
     def init_weights(self) -> None:
         """Leave the weights as they are; those of a file are loaded already."""
@@ -138,15 +138,35 @@ class RobertaTextEncoder(BaseModule):
         Raises:
             UserError: Naming the first one.
         """
-        lengths: List[int] = [
-            len(ids) for ids in self.tokenizer(list(sentences))['input_ids']
-        ]
-        for sentence, length in zip(sentences, lengths):
-            if length > self.max_tokens:
-                raise UserError(
-                    f'the sentence {sentence[:40]!r}… has {length} tokens; the text '
-                    f'encoder takes {self.max_tokens}. Shorten or drop it'
-                )
+        problem = SentenceLimit(self.tokenizer, self.max_tokens).problem(sentences)
+        if problem:
+            raise UserError(problem)
+
+
+def sentence_limit(
+    pretrained: Optional[str] = None,
+    config: Optional[Dict[str, Any]] = None,
+    tokenizer: Optional[str] = None,
+    **_: Any,
+) -> SentenceLimit:
+    """Return how long a sentence may be for an encoder, without loading its weights.
+
+    Args:
+        pretrained: As of :class:`RobertaTextEncoder`.
+        config: Likewise.
+        tokenizer: Likewise.
+
+    Raises:
+        UserError: If the tokenizer or the config cannot be loaded.
+    """
+    source = tokenizer or pretrained
+    found = byte_tokenizer() if source is None else load_tokenizer(source)
+    if pretrained is None:
+        return SentenceLimit(found, positions(RobertaConfig(**(config or {}))))
+    try:
+        return SentenceLimit(found, positions(AutoConfig.from_pretrained(pretrained)))
+    except (OSError, ValueError) as error:
+        raise UserError(_not_loaded('text encoder', pretrained, error)) from None
 
 
 def load_roberta(source: str) -> RobertaModel:
