@@ -96,20 +96,25 @@ def coco_files(cfg: Config, modes: Sequence[str]) -> List[CocoFile]:
         if classes is None:
             continue
         for path in _metric_files(cfg, mode):
-            use = classes._replace(trained=False, evaluated=True, needs_boxes=False)
             real = os.path.realpath(path)
             same = [key for key in found if key[0] == real and not key[1].trained]
-            file = CocoFile(f'{mode}_evaluator.ann_file', path, use)
-            if same:
-                file = found.pop(same[0])._replace(use=use)
-            found.setdefault((real, use), file)
+            files = [found.pop(key) for key in same]
+            if not files:
+                files = [CocoFile(f'{mode}_evaluator.ann_file', path, classes)]
+            for file in files:
+                # Data sets of one file keep the classes that each gives it.
+                use = file.use._replace(
+                    trained=False, evaluated=True, needs_boxes=False
+                )
+                found.setdefault((real, use), file._replace(use=use))
     return list(found.values())
 
 
 def _dataset_class(cfg: Config, name: Any) -> Any:
     """Return the class of a data set that reads as mmdet's ``CocoDataset`` does."""
-    scope = cfg.get('default_scope')
-    if scope != 'mmdet' and not str(name).startswith('mmdet.'):
+    in_scope = cfg.get('default_scope') == 'mmdet' or str(name).startswith('mmdet.')
+    # A config in Python's own syntax gives the class and needs no scope.
+    if not in_scope and not isinstance(name, type):
         return None
     if not usable('mmdet.datasets'):
         return None
@@ -192,15 +197,24 @@ def _heads(node: Any, path: str) -> Iterator[Tuple[str, int]]:
 
 
 def _metric_files(cfg: Config, mode: str) -> Iterator[str]:
-    metrics = cfg.get(f'{mode}_evaluator') or []
-    for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
-        if not isinstance(metric, dict) or not _is(metric, 'CocoMetric'):
+    for metric in _metrics_in(cfg.get(f'{mode}_evaluator')):
+        if not _is(metric, 'CocoMetric'):
             continue
         path = metric.get('ann_file')
         backend = (metric.get('backend_args') or {}).get('backend', 'local')
         if isinstance(path, str) and is_local(path) and backend == 'local':
             if not metric.get('format_only') and not metric.get('sort_categories'):
                 yield path
+
+
+def _metrics_in(node: Any) -> Iterator[dict]:
+    """Yield the metrics of an evaluator: one, a list, or ``Evaluator(metrics=…)``."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _metrics_in(item)
+    elif isinstance(node, dict):
+        yield node
+        yield from _metrics_in(node.get('metrics'))
 
 
 def cached_report(file: CocoFile) -> CocoReport:

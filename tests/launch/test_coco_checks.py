@@ -129,6 +129,39 @@ def test_val_without_metainfo_is_refused(root):
         check_coco_datasets(cfg, ('train', 'val'))
 
 
+def test_every_loader_of_a_list_and_every_metric_is_checked(root):
+    """The second of two test sets, over the same file, exchanges cat and dog."""
+    cfg = config(root, dataset('train.json'))
+    first, second = (
+        dict(dataset=dataset('val.json', classes, data_root=str(root)))
+        for classes in (CLASSES, CLASSES[::-1])
+    )
+    cfg.test_dataloader = [first, second]
+    cfg.test_evaluator = [cfg.val_evaluator, cfg.val_evaluator]
+    with pytest.raises(DataFileError, match="label 0 is 'cat'.*but 'dog' in metainfo"):
+        check_coco_datasets(cfg, ('test',))
+    cfg.test_dataloader = first
+    content = json.loads((root / 'val.json').read_text())
+    del content['annotations'][1]['iscrowd']
+    (root / 'own.json').write_text(json.dumps(content))
+    own = dict(type='CocoMetric', ann_file=str(root / 'own.json'))
+    cfg.test_evaluator = dict(type='Evaluator', metrics=[cfg.val_evaluator, own])
+    with pytest.raises(DataFileError, match=r'own\.json: annotations\[1\].*no iscrowd'):
+        check_coco_datasets(cfg, ('test',))
+
+
+def test_classes_in_place_of_names_need_no_scope(root):
+    from mmdet.datasets import CocoDataset
+    from mmengine.dataset import RepeatDataset
+
+    inner = dict(dataset('train.json', CLASSES[::-1]), type=CocoDataset)
+    inner.update(data_root=str(root))
+    cfg = config(root, dict(type=RepeatDataset, times=2, dataset=inner))
+    cfg.default_scope = None
+    with pytest.raises(DataFileError, match="label 0 is 'cat'"):
+        check_coco_datasets(cfg, ('train',))
+
+
 def test_notes_are_printed_once_a_file(root, capsys):
     content = json.loads((root / 'val.json').read_text())
     content['annotations'][0]['bbox'] = [5, 5, 0, 0]
