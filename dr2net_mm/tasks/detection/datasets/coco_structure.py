@@ -26,7 +26,10 @@ def load_json(path: str) -> Tuple[Any, Optional[Finding]]:
     except UnicodeDecodeError as error:
         return None, Finding(True, f'{path} is not UTF-8 text ({error}); save it so')
     except ValueError as error:
-        return None, Finding(True, f'{path} is not a JSON file: {error}')
+        reason = 'export it again'
+        if 'BOM' in str(error):
+            reason = 'save it as UTF-8 without the byte order mark at its beginning'
+        return None, Finding(True, f'{path} is not a JSON file: {error}; {reason}')
 
 
 def check_structure(content: Any, path: str) -> List[Finding]:
@@ -121,6 +124,8 @@ def _check_images(images: List[dict]) -> List[str]:
 
 
 def _check_categories(categories: List[dict]) -> List[str]:
+    if not categories:
+        return ['"categories" is empty: list the classes there, with id and name']
     found = _wrong_field('categories', categories, 'id', _is_id, 'a number')
     found += _wrong_field('categories', categories, 'name', _is_text, 'a text')
     if found:

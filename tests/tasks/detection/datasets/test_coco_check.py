@@ -139,6 +139,27 @@ def test_a_missing_list_is_named(content, findings, key, value):
     assert f'the list "{key}"' in findings()[0].message
 
 
+def test_an_empty_list_of_categories_is_named(content, findings):
+    content['categories'] = []
+    assert '"categories" is empty' in findings()[0].message
+
+
+def test_a_byte_order_mark_is_named(tmp_path):
+    path = tmp_path / 'coco.json'
+    path.write_bytes(b'\xef\xbb\xbf{}')
+    message = check_coco_file(str(path), CocoUse()).findings[0].message
+    assert 'without the byte order mark' in message
+
+
+def test_ids_that_are_texts_in_all_lists_are_taken(content, findings, tmp_path):
+    for image in content['images']:
+        image['id'] = f'image {image["id"]}'
+    for annotation in content['annotations']:
+        annotation['image_id'] = f'image {annotation["image_id"]}'
+    assert findings() == [] == findings(trained=False, evaluated=True)
+    assert [label for _, label in built(content, tmp_path)] == [0, 1, 2]
+
+
 def test_files_without_annotations_are_for_testing_only(content, findings):
     del content['annotations']
     assert 'none of 0 annotations' in findings()[0].message
