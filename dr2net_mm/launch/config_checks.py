@@ -152,6 +152,20 @@ def check_pretrained_files(cfg: Config) -> None:
     """Raise :class:`UserError` if a ``Pretrained`` initialization names no file."""
     for key, path in _pretrained_checkpoints(cfg.get('model'), 'model'):
         check_checkpoint_file(path, key)
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    if not isinstance(backbone, dict) or not backbone.get('pretrained'):
+        return
+    kind = backbone.get('type')
+    name = getattr(kind, '__name__', str(kind))
+    ours = getattr(kind, '__module__', '').startswith('dr2net_mm')
+    # mmaction's ViT overwrites what it makes of the argument.
+    scope = 'mmaction' if isinstance(kind, type) else cfg.get('default_scope')
+    if not ours and f'{scope}.{name}'.endswith('mmaction.VisionTransformer'):
+        raise UserError(
+            f'model.backbone.pretrained={backbone["pretrained"]!r} is forgotten by '
+            "mmaction's VisionTransformer, which would begin from random weights; "
+            "write init_cfg=dict(type='Pretrained', checkpoint=...) in its place"
+        )
 
 
 def check_work_dir(path: str) -> None:

@@ -9,9 +9,13 @@ from mmdet.models.backbones import SwinTransformer
 from mmengine.config import ConfigDict
 
 from dr2net_mm.backbones import (
+    ConventionalSwinTransformer3D,
+    Dr2MViT,
     Dr2SwinTransformer,
     Dr2SwinTransformer3D,
     Dr2VisionTransformer,
+    FrozenVisionTransformer,
+    RevVisionTransformer,
 )
 from dr2net_mm.backbones.base.pretrained import guarded_loading, inflated
 from dr2net_mm.errors import UserError
@@ -225,3 +229,88 @@ def test_a_conventional_backbone_is_guarded_too(saved):
         backbone.init_weights()
     name = 'stages.1.blocks.1.ffn.layers.1.weight'
     assert torch.equal(backbone.state_dict()[name], swin_weights()[name])
+
+
+def mvit(path: str, made=None, **changes) -> Any:
+    arch = {**dict(embed_dims=8, num_layers=5, num_heads=1), **changes.pop('arch', {})}
+    arch = dict(arch, downscale_indices=[1, 3])
+    arguments = {**dict(arch=arch, spatial_size=32, temporal_size=4), **changes}
+    return (made or Dr2MViT)(**arguments, pretrained=path)
+
+
+def rev_vit(path: str, **changes) -> Any:
+    arch = {**dict(embed_dims=16, num_layers=3, num_heads=2), **changes.pop('arch', {})}
+    arguments = {**dict(arch=arch, img_size=32, patch_size=8), **changes}
+    init_cfg = dict(type='Pretrained', checkpoint=path) if path else None
+    return RevVisionTransformer(**arguments, init_cfg=init_cfg)
+
+
+def frozen_vit(path: str, **changes) -> Any:
+    return FrozenVisionTransformer(**{**VIT, **changes}, pretrained=path)
+
+
+def conventional_swin3d(path: str, **changes) -> Any:
+    arguments = {**SWIN3D, 'pretrained2d': False, **changes}
+    return ConventionalSwinTransformer3D(**arguments, pretrained=path)
+
+
+FURTHER = dict(
+    mvit=mvit, rev_vit=rev_vit, frozen=frozen_vit, swin3d=conventional_swin3d
+)
+DEEPER = dict(
+    mvit=dict(arch=dict(num_layers=6)), rev_vit=dict(arch=dict(num_layers=4)),
+    frozen=dict(depth=3),
+    swin3d=dict(arch=dict(embed_dims=8, depths=(1, 3), num_heads=(1, 2))),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', sorted(FURTHER))
+def test_every_backbone_takes_whole_files_alone(kind, saved):
+    make = FURTHER[kind]
+    torch.manual_seed(1)
+    weights = make(None).state_dict()
+    backbone = make(saved(weights))
+    backbone.init_weights()
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    block = next(n for n in weights if n.endswith('1.attn.proj.weight'))
+    cases = {
+        'Copy': {},
+        'incomplete': {n: v for n, v in weights.items() if n != block},
+        'Take a file of': {'layer1.0.conv1.weight': torch.zeros(2, 2)},
+    }
+    for words, content in cases.items():
+        path = saved(content)
+        with pytest.raises(UserError, match=words) as caught:
+            make(path).init_weights()
+        assert '\n' not in str(caught.value) and path in str(caught.value)
+    path = saved(weights)
+    with pytest.raises(UserError, match=r'has no .*; .* more\)\. Set depths'):
+        make(path, **DEEPER[kind]).init_weights()
+
+
+@pytest.mark.parametrize('kind', ['mvit', 'rev_vit'])
+def test_further_backbones_inflate_their_first_layer(kind, saved):
+    make, name = FURTHER[kind], 'patch_embed.projection.weight'
+    weights = make(None).state_dict()
+    path = saved(weights)
+    with pytest.raises(UserError, match='inflate_input=True'):
+        make(path, in_channels=4).init_weights()
+    backbone = make(path, in_channels=4, inflate_input=True)
+    backbone.init_weights()
+    assert torch.equal(backbone.state_dict()[name], inflated(weights[name], 4))
+
+
+def test_positions_of_another_size_are_named(saved):
+    path = saved(mvit(None).state_dict())
+    with pytest.raises(UserError, match='rel_pos_t.*temporal_size'):
+        mvit(path, temporal_size=8).init_weights()
+
+
+def test_the_line_names_the_file_that_was_given(saved):
+    path = saved(swin_weights())
+    with pytest.raises(UserError) as caught:
+        swin(path, depths=(1, 3)).init_weights()
+    line = str(caught.value)
+    assert f'{path!r}' in line and "bare backbone: mmdet's Swin" in line
+    assert 'bare-backbone://' not in line

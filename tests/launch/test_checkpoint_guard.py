@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from dr2net_mm.errors import UserError
@@ -10,6 +11,7 @@ from dr2net_mm.launch.checkpoint_guard import (
     check_fits,
     guard_pretrained,
 )
+from dr2net_mm.launch.config_checks import check_pretrained_files
 
 
 class Coefficients(nn.Module):
@@ -134,3 +136,15 @@ def test_plain_parts_of_a_model_are_guarded(tmp_path):
 def test_an_unknown_purpose_is_refused():
     with pytest.raises(ValueError, match="'train'"):
         CheckpointGuard('a.pth', 'train')
+
+
+@pytest.mark.parametrize('kind', ['VisionTransformer', 'mmaction.VisionTransformer'])
+def test_a_file_that_mmaction_forgets_is_named(kind):
+    backbone = dict(type=kind, pretrained='vit.pth')
+    cfg = Config(dict(default_scope='mmaction', model=dict(backbone=backbone)))
+    with pytest.raises(
+        UserError, match=r"pretrained='vit\.pth' is forgotten.*init_cfg"
+    ):
+        check_pretrained_files(cfg)
+    cfg.model.backbone.type = 'Dr2VisionTransformer'
+    check_pretrained_files(cfg)

@@ -27,6 +27,7 @@ _LAYOUTS = (
     (r'^stages\.\d+\.blocks\.\d+\.attn\.w_msa\.', "a bare backbone: mmdet's Swin"),
     (r'^layers\.\d+\.blocks\.\d+\.attn\.', "a Swin in its authors' layout"),
     (r'^blocks\.\d+\.attn\.(qkv|q_bias)', "a ViT in its authors' or timm's layout"),
+    (r'^layers\.\d+\.ln1\.', "a bare backbone: mmpretrain's ViT or Rev-ViT"),
     (r'^(cls_token|vit|transformer\.)', 'a ViT of another library'),
     (r'^layer\d\.\d+\.', "a bare backbone: torchvision's ResNet"),
     (r'^features\.\d+\.', 'a network of torchvision'),

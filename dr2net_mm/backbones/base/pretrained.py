@@ -17,17 +17,24 @@ from torch import Tensor, nn
 
 from dr2net_mm.errors import UserError
 
-from .fit import Comparison, compare, layout, shapes, weights_of
+from .fit import Comparison, compare, shapes, weights_of
+from .refusal import backbone_of, block_of, refusal, trained_names
 
 #: Scheme of a local file of a bare backbone, read as if it were part of a detector.
 BARE_SCHEME = 'bare-backbone://'
 
-# The classes whose files are known to hold every tensor but norms behind the blocks.
-_COMPLETE = ('SwinTransformer', 'SwinTransformer3D', 'VisionTransformer')
+# The classes whose files are known to hold every tensor but norms behind the blocks:
+# ours, and those that ours extend.
+_COMPLETE = (
+    'DualResidualBackbone',
+    'MViT',
+    'SwinTransformer',
+    'SwinTransformer3D',
+    'VisionTransformer',
+)
 
 # Classifiers normalize once, behind everything; feature maps have norms of their own.
-_OUTPUT_NORM = re.compile(r'^(norm\d*|fc_norm)\.')
-_BLOCK = re.compile(r'^((stages|layers)\.\d+\.(blocks\.\d+\.)?|blocks\.\d+\.)')
+_OUTPUT_NORM = re.compile(r'^(norm\d*|fc_norm|ln1)\.')
 
 
 def pretrained_source(backbone: nn.Module) -> Optional[str]:
@@ -75,7 +82,7 @@ def guarded_loading(backbone: nn.Module, inflate_input: bool = False) -> Iterato
     try:
         yield
     except (AssertionError, AttributeError, LookupError, RuntimeError) as error:
-        found = seen[-1] if seen else _bare(weights_of(read_source(source)))
+        found = seen[-1] if seen else backbone_of(weights_of(read_source(source)))
         check_weights(backbone, found, source)
         # They would fit, were they where the backbone looks for them.
         check_weights(backbone, {}, source)
@@ -83,13 +90,6 @@ def guarded_loading(backbone: nn.Module, inflate_input: bool = False) -> Iterato
     finally:
         handle.remove()
     check_weights(backbone, seen[-1] if seen else {}, source)
-
-
-def _bare(weights: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the backbone of a detector's weights; all of them if there is none."""
-    prefix = 'backbone.'
-    below = {n[len(prefix) :]: v for n, v in weights.items() if n.startswith(prefix)}
-    return below or weights
 
 
 def _leave_out_fixed_tables(backbone: nn.Module, state_dict: Dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ def check_weights(backbone: nn.Module, found: Mapping[str, Any], source: str) ->
         name: value
         for name, value in backbone.state_dict().items()
         # Fixed tables, such as positions that are not learned.
-        if name in _trained_names(backbone)
+        if name in trained_names(backbone)
     }
     result = compare(wanted, found)
     required = Comparison(
@@ -122,12 +122,12 @@ def check_weights(backbone: nn.Module, found: Mapping[str, Any], source: str) ->
         [name for name in result.missing if not _OUTPUT_NORM.match(name)],
         result.mismatched,
     )
-    blocks = set(filter(None, map(_block_of, wanted)))
+    blocks = set(filter(None, map(block_of, wanted)))
     deeper = [
         name
         for name in shapes(found)
-        if _block_of(name)
-        and _block_of(name) not in blocks
+        if block_of(name)
+        and block_of(name) not in blocks
         and name.split('.')[0] in {block.split('.')[0] for block in blocks}
     ]
     complete = any(cls.__name__ in _COMPLETE for cls in type(backbone).__mro__)
@@ -139,93 +139,9 @@ def check_weights(backbone: nn.Module, found: Mapping[str, Any], source: str) ->
             'current',
         )
         return
-    raise UserError(_refusal(backbone, required, deeper, source))
-
-
-def _block_of(name: str) -> str:
-    """Prefix of the block that a tensor belongs to; empty outside of blocks."""
-    block = _BLOCK.match(name)
-    return block.group() if block else ''
-
-
-def _trained_names(backbone: nn.Module) -> Dict[str, Tensor]:
-    running = {n: b for n, b in backbone.named_buffers() if 'running_' in n}
-    return {**dict(backbone.named_parameters()), **running}
-
-
-def _refusal(
-    backbone: nn.Module, result: Comparison, deeper: List[str], source: str
-) -> str:
-    """Describe what is wrong with a file, in one line."""
-    raw = weights_of(read_source(source))
-    name = type(backbone).__name__
-    difference = result.example()
-    if not difference:
-        difference = f'it also has {deeper[0]}, for which there is no block'
-    left = len(result.missing) + len(result.mismatched)
-    return (
-        f'checkpoint {source!r} does not give {name} its weights: it is {layout(raw)}; '
-        f'{len(result.matched)} of {result.total} tensors can be loaded, {left} cannot '
-        f'({difference}). {_remedy(backbone, result, deeper, raw)}'
-    )
-
-
-def _remedy(
-    backbone: nn.Module, result: Comparison, deeper: List[str], raw: Mapping[str, Any]
-) -> str:
-    """Name the option or converter that helps."""
-    kind, wrong = layout(raw), [name for name, _, _ in result.mismatched]
-    foreign = len(result.matched) < 0.5 * result.total
-    # mmdet's Swin takes names below backbone. and no others.
-    detectors_only = hasattr(backbone, 'convert_weights')
-    if not raw:
-        return 'Copy or download the file again, or take another one'
-    if foreign and detectors_only and is_bare(backbone, raw):
-        return f"Give checkpoint='{BARE_SCHEME}PATH', or a Dr2* backbone"
-    if _dimensions_differ(backbone, raw):
-        return 'Set pretrained2d=True for the Swin of images, False for that of videos'
-    if foreign and not detectors_only and not wrong and _bare(raw) is not raw:
-        return "Give init_cfg=dict(type='Pretrained', prefix='backbone.', ...)"
-    if foreign and is_bare(backbone, raw) and not wrong:
-        return (
-            'Its weights do not stand at the top or under state_dict: save them there, '
-            'or convert it with a tool of tools/model_converters'
-        )
-    if 'VideoMAE' in kind or ('ViT' in kind and not is_bare(backbone, raw)):
-        return (
-            'Convert it with tools/model_converters/videomae_to_mmaction.py or '
-            'timm_vit_to_mmaction.py'
-        )
-    if foreign and detectors_only and 'Swin in its authors' in kind:
-        return "Set convert_weights=True in the backbone, for its authors' files"
-    if _channels_differ(result):
-        return (
-            'Set in_channels to that of the file, or inflate_input=True in a Dr2* '
-            'backbone to adapt the first layer'
-        )
-    if deeper or (result.missing and not wrong):
-        return 'Set depths (depth) to those of the file, or take the file of this depth'
-    if wrong and all('bias_table' in name for name in wrong):
-        return 'Set num_heads and window_size to those of the file'
-    return (
-        'Set embed_dims (arch), depths, num_heads and the sizes of patches and windows '
-        'to those of the file, or take the file of this backbone'
-    )
-
-
-def _dimensions_differ(backbone: nn.Module, raw: Mapping[str, Any]) -> bool:
-    own = backbone.state_dict()
-    return any(name in own and own[name].dim() != raw[name].dim() for name in raw)
-
-
-def _channels_differ(result: Comparison) -> bool:
-    return any(
-        'patch_embed' in name
-        and len(found) == len(wanted) > 2
-        and found[1] != wanted[1]
-        and found[:1] + found[2:] == wanted[:1] + wanted[2:]
-        for name, found, wanted in result.mismatched
-    )
+    path = source[len(BARE_SCHEME) :] if source.startswith(BARE_SCHEME) else source
+    raw = weights_of(read_source(path))
+    raise UserError(refusal(backbone, required, deeper, path, raw))
 
 
 def inflated(weight: Tensor, channels: int) -> Tensor:
@@ -276,10 +192,3 @@ def _load_bare(filename: str, map_location: Any = None) -> Dict[str, Any]:
 def allow_bare_scheme() -> None:
     """Let MMEngine's loaders of this process take addresses of ``BARE_SCHEME``."""
     CheckpointLoader.register_scheme(BARE_SCHEME, loader=_load_bare, force=True)
-
-
-def is_bare(backbone: nn.Module, raw: Mapping[str, Any]) -> bool:
-    """Return whether weights are a bare backbone under its own names."""
-    prefixed = any(name.startswith('backbone.') for name in raw)
-    own = any(name in raw for name in _trained_names(backbone) if '.attn.' in name)
-    return own and not prefixed

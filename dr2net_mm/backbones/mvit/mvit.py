@@ -40,6 +40,8 @@ class Dr2MViT(MultiscaleBackbone, MViT):
     Args:
         out_scales: Scales whose outputs are returned; negative numbers count from the
             end.
+        inflate_input: Whether weights of a file for another number of input channels
+            are adapted to ``in_channels``.
         dual_residual: Options of
             :class:`dr2net_mm.reversible.DualResidualOptions`, e.g.
             ``dict(alpha=1.0, beta=0.1, arithmetic='exact')``.
@@ -63,6 +65,7 @@ class Dr2MViT(MultiscaleBackbone, MViT):
         *args: Any,
         out_scales: Union[int, Sequence[int]] = -1,
         dual_residual: Optional[dict] = None,
+        inflate_input: bool = False,
         **kwargs: Any,
     ) -> None:
         if isinstance(arch, str) and arch.lower() not in self.arch_zoo:
@@ -75,6 +78,7 @@ class Dr2MViT(MultiscaleBackbone, MViT):
         wanted = [out_scales] if isinstance(out_scales, int) else out_scales
         wanted = checked_scales(wanted, scales, type(self).__name__)
         super().__init__(arch, *args, out_scales=wanted, **kwargs)
+        self.inflate_input = inflate_input
         ends = sorted(self.stage_indices, key=self.stage_indices.get)
         changes = [
             block.proj is not None or block.pool_skip is not None

@@ -82,6 +82,8 @@ class RevMViT(MultiscaleBackbone, BaseModule):
             sequence for a tuple. Negative numbers count from the end.
         out_type: ``'featmap'`` [B, 2C_i, (T,) H_i, W_i], or ``'avg_featmap'``
             [B, 2C_i].
+        inflate_input: Whether weights of a file for another number of input channels
+            are adapted to ``in_channels``.
         dual_residual: Options of
             :class:`dr2net_mm.reversible.DualResidualOptions` other than those of the
             published network.
@@ -108,9 +110,11 @@ class RevMViT(MultiscaleBackbone, BaseModule):
         out_scales: Union[int, Sequence[int]] = -1,
         out_type: str = 'featmap',
         dual_residual: Optional[dict] = None,
+        inflate_input: bool = False,
         init_cfg: Union[None, dict, List[dict]] = None,
     ) -> None:
         super().__init__(PUBLISHED_INIT if init_cfg is None else init_cfg)
+        self.inflate_input = inflate_input
         self.arch_settings = settings = _settings(arch)
         if out_type not in OUT_TYPES:
             raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}.')

@@ -128,6 +128,8 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
             grows linearly from 0 in the first one.
         out_type: ``'avg_featmap'`` [B, 2C], the mean of the tokens; ``'featmap'``
             [B, 2C, H', W']; or ``'raw'`` [B, N, 2C].
+        inflate_input: Whether weights of a file for another number of input channels
+            are adapted to ``in_channels``.
         dual_residual: Options of
             :class:`dr2net_mm.reversible.DualResidualOptions` other than those of the
             published network.
@@ -153,9 +155,11 @@ class RevVisionTransformer(CountedCosts, DualResidualBackbone, BaseModule):
         drop_path_rate: float = 0.0,
         out_type: str = 'avg_featmap',
         dual_residual: Optional[dict] = None,
+        inflate_input: bool = False,
         init_cfg: Union[None, dict, List[dict]] = None,
     ) -> None:
         super().__init__(PUBLISHED_INIT if init_cfg is None else init_cfg)
+        self.inflate_input = inflate_input
         settings = _settings(arch)
         if out_type not in OUT_TYPES:
             raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}.')

@@ -6,6 +6,8 @@ from mmaction.models.backbones.swin import SwinTransformer3D
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from dr2net_mm.backbones.base.pretrained import guarded_loading
+
 from .output_norm import remove_output_norms
 
 
@@ -25,6 +27,15 @@ class ConventionalSwinTransformer3D(SwinTransformer3D):
         super().__init__(*args, **kwargs)
         if not output_norm:
             remove_output_norms(self)
+
+    def init_weights(self) -> None:
+        """Set the weights: random ones, or those of a file, all of them.
+
+        Raises:
+            UserError: If the file does not give the backbone its weights.
+        """
+        with guarded_loading(self):
+            super().init_weights()
 
     def forward(
         self, x: Tensor, frames: Optional[Sequence[int]] = None

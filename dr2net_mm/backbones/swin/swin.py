@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from dr2net_mm.backbones.base.fit import weights_of
 from dr2net_mm.backbones.base.pretrained import (
     BARE_SCHEME,
-    is_bare,
     pretrained_source,
     read_source,
 )
+from dr2net_mm.backbones.base.refusal import is_bare
 from dr2net_mm.backbones.branches import FeedForwardBranch, WindowAttentionBranch
 from dr2net_mm.reversible import Branch
 

@@ -38,6 +38,8 @@ class TimmFeatures(BaseModule):
         norm_eval: Whether BatchNorm layers stay in evaluation mode.
         single_output: Whether the only feature map is returned as a tensor, which
             mmaction's ``Recognizer2D`` with a ``TSNHead`` takes, in place of a tuple.
+        inflate_input: Whether weights of the first layer for another number of input
+            channels are adapted to ``in_chans``.
         init_cfg: MMEngine's; a ``Pretrained`` checkpoint is loaded as ``pretrained``
             is, when ``init_weights`` is called.
         model_args: Other arguments of timm's model, e.g. ``img_size``,
@@ -58,6 +60,7 @@ class TimmFeatures(BaseModule):
         output_norm: bool = False,
         norm_eval: bool = False,
         single_output: bool = False,
+        inflate_input: bool = False,
         init_cfg: Optional[dict] = None,
         **model_args: Any,
     ) -> None:
@@ -71,6 +74,7 @@ class TimmFeatures(BaseModule):
         model = build_model(model_name, pretrained is True, model_args)
         family = family_of(model_name, model, output_norm, model_args.get('img_size'))
         self.model_name = model_name
+        self.inflate_input = inflate_input
         self.family = family
         self._known = set(model.state_dict())
         count = family.feature_count()
@@ -113,7 +117,7 @@ class TimmFeatures(BaseModule):
 
     def load_pretrained(self, source: str) -> None:
         """Load a checkpoint of timm's, see :func:`.weights.load_weights`."""
-        load_weights(self, self.timm_model, source, self._known)
+        load_weights(self, self.timm_model, source, self._known, self.inflate_input)
 
     def init_weights(self) -> None:
         """Load what ``init_cfg`` names; otherwise weights stay as timm made them."""

@@ -11,12 +11,18 @@ from timm.models._helpers import load_state_dict
 from timm.models._hub import download_cached_file
 from torch import Tensor, nn
 
+from dr2net_mm.backbones.base.pretrained import inflated
+
 #: How many names a message gives.
 _SHOWN = 3
 
 
 def load_weights(
-    backbone: nn.Module, model: nn.Module, source: str, known: Set[str]
+    backbone: nn.Module,
+    model: nn.Module,
+    source: str,
+    known: Set[str],
+    inflate_input: bool = False,
 ) -> None:
     """Load a checkpoint of timm, or of its model's authors, into a backbone.
 
@@ -29,6 +35,7 @@ def load_weights(
         model: The timm model, for its filter.
         source: A file (pth, safetensors) or an address (https://...).
         known: Names of all weights of timm's whole model, the head among them.
+        inflate_input: Whether the first layer is adapted to other input channels.
 
     Raises:
         FileNotFoundError: If there is no file.
@@ -41,6 +48,11 @@ def load_weights(
         for name, value in backbone.state_dict().items()
         if not name.startswith('dual_residual.')
     }
+    first = _first_layers(model)
+    if inflate_input:
+        for name in first & set(weights) & set(wanted):
+            if weights[name].shape[1] != wanted[name].shape[1]:
+                weights[name] = inflated(weights[name], wanted[name].shape[1])
     fitting = {
         name: value
         for name, value in weights.items()
@@ -52,8 +64,7 @@ def load_weights(
         raise ValueError(
             f'{source} is not of this model: {len(fitting)} of {len(wanted)} tensors '
             f'fit, {len(left) - len(wrong)} are missing, {len(wrong)} have another '
-            f'shape ({_some(left)}). Give the checkpoint of the model that model_name '
-            'names.'
+            f'shape ({_some(left)}). {_remedy(left, first)}'
         )
     # α and β are taken where the checkpoint has them.
     extra = {
@@ -65,6 +76,19 @@ def load_weights(
     _report(
         source, fitting, [n for n in weights if n not in {**fitting, **extra}], known
     )
+
+
+def _first_layers(model: nn.Module) -> Set[str]:
+    """Return the names of the weights that see the input's channels."""
+    names = (getattr(model, 'pretrained_cfg', None) or {}).get('first_conv') or ()
+    names = (names,) if isinstance(names, str) else names
+    return {f'{name}.weight' for name in names}
+
+
+def _remedy(left: List[str], first: Set[str]) -> str:
+    if set(left) <= first:
+        return 'Set in_chans to that of the file, or inflate_input=True to adapt it.'
+    return 'Give the checkpoint of the model that model_name names.'
 
 
 def _report(

@@ -7,6 +7,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from dr2net_mm.backbones.base.arguments import check_frozen_stages
+from dr2net_mm.backbones.base.pretrained import guarded_loading
 
 
 @MODELS.register_module(force=True)
@@ -21,6 +22,8 @@ class FrozenVisionTransformer(VisionTransformer):
     Args:
         frozen_stages: Number of blocks to freeze, with the embedding; all by default.
             0 freezes the embedding alone, -1 nothing.
+        pretrained: Checkpoint that ``init_weights`` loads; mmaction's class takes this
+            argument and forgets it.
         **kwargs: Arguments of mmaction's ``VisionTransformer``.
 
     Raises:
@@ -28,9 +31,15 @@ class FrozenVisionTransformer(VisionTransformer):
     """
 
     def __init__(
-        self, *args: Any, frozen_stages: Optional[int] = None, **kwargs: Any
+        self,
+        *args: Any,
+        frozen_stages: Optional[int] = None,
+        pretrained: Optional[str] = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if pretrained:
+            self.init_cfg = dict(type='Pretrained', checkpoint=pretrained)
         depth = len(self.blocks)
         self.frozen_stages = depth if frozen_stages is None else frozen_stages
         check_frozen_stages(self.frozen_stages, depth, 'blocks')
@@ -39,6 +48,15 @@ class FrozenVisionTransformer(VisionTransformer):
             self.pos_embed.requires_grad_(False)
         for module in self._frozen_modules():
             module.requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """Set the weights: random ones, or those of a file, all of them.
+
+        Raises:
+            UserError: If the file does not give the backbone its weights.
+        """
+        with guarded_loading(self):
+            super().init_weights()
 
     def train(self, mode: bool = True) -> 'FrozenVisionTransformer':
         """Set the mode of what trains; frozen modules stay in evaluation mode."""

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dr2net_mm.backbones import ConventionalTimmBackbone, Dr2TimmBackbone
+from dr2net_mm.backbones.base.pretrained import inflated
 
 SMALL = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
 NAME = 'vit_small_patch16_224'
@@ -118,6 +119,16 @@ def test_weights_of_another_model_are_refused_with_numbers(tmp_path, weights) ->
         Dr2TimmBackbone(NAME, pretrained=path, **dict(SMALL, depth=3))
     with pytest.raises(ValueError, match=r' 0 of \d+ tensors fit, \d+ are missing'):
         Dr2TimmBackbone('convnext_atto', pretrained=path)
+
+
+@pytest.mark.parametrize('made', [Dr2TimmBackbone, ConventionalTimmBackbone])
+def test_the_first_layer_is_inflated_if_asked(made, tmp_path, weights) -> None:
+    path, name = str(tmp_path / 'weights.pth'), 'patch_embed.proj.weight'
+    torch.save(weights, path)
+    with pytest.raises(ValueError, match='inflate_input=True'):
+        made(NAME, pretrained=path, in_chans=4, **SMALL)
+    model = made(NAME, pretrained=path, in_chans=4, inflate_input=True, **SMALL)
+    assert torch.equal(model.state_dict()[name], inflated(weights[name], 4))
 
 
 def test_a_damaged_file_is_one_line(tmp_path) -> None:
