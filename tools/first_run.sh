@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The first run: environment, images, a short training of a small DINO with a reversible
-# Swin, and a summary. Arguments go to tools/train.py, for instance
+# The first run: environment, images, pretrained weights, a short finetuning of a
+# reversible ViT for detection, and a summary. Arguments go to tools/train.py, for instance
 #   bash tools/first_run.sh --work-dir work_dirs/another --cfg-options train_dataloader.batch_size=4
-# A second example finetunes a pretrained ViT-S, reversible, on the same images:
-#   bash tools/first_run.sh --example vit
+# A second example trains a small DINO with a reversible Swin from random weights:
+#   bash tools/first_run.sh --example dino
 # A second call reuses the environment, the images and the weights.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The summary has to look where the training writes.
-example=dino
+example=vit
 work_dir=
 arguments=()
 while (($#)); do
@@ -25,16 +25,16 @@ while (($#)); do
 done
 
 case "$example" in
-  dino)
-    config=configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py
+  vit)
+    config=configs/first_run/atss_dr2-vit-s14-6blocks_1xb1-2e_tree-crowns.py
     default_dir=work_dirs/first_run
     ;;
-  vit)
-    config=configs/first_run/atss_dr2-vit-s14_1xb1-2e_tree-crowns.py
-    default_dir=work_dirs/first_run_vit
+  dino)
+    config=configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py
+    default_dir=work_dirs/first_run_dino
     ;;
   *)
-    echo "first_run.sh: error: --example '$example' is unknown; accepted: dino, vit" >&2
+    echo "first_run.sh: error: --example '$example' is unknown; accepted: vit, dino" >&2
     exit 2
     ;;
 esac

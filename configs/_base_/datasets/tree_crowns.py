@@ -1,6 +1,8 @@
 # Tree crowns in aerial images, which tools/data/deepforest_to_coco.py makes, for plain
-# ViTs: training and validation images have the same size.
-image_size = (224, 224)
+# ViTs with patches of 14 pixels that take images of any size: crops are trained on at
+# their own resolution, and whole tiles are validated at very nearly that.
+crop_size = (280, 280)
+tile_size = (392, 392)
 data_root = 'data/deepforest/'
 metainfo = dict(classes=('tree',), palette=[(255, 200, 0)])
 
@@ -9,11 +11,10 @@ train_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='RandomCrop',
-        crop_type='relative_range',
-        crop_size=(0.7, 0.7),
+        crop_type='absolute',
+        crop_size=crop_size,
         allow_negative_crop=True,
     ),
-    dict(type='Resize', scale=image_size, keep_ratio=False),
     dict(
         type='RandomFlip',
         prob=[0.25, 0.25, 0.25],
@@ -23,7 +24,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=image_size, keep_ratio=False),
+    dict(type='Resize', scale=tile_size, keep_ratio=False),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',

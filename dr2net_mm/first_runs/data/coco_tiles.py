@@ -197,6 +197,33 @@ def _add_tile(
         )
 
 
+def write_columns(
+    annotation_file: Path, out: Path, first: int, last: int | None
+) -> int:
+    """Write the part of a COCO file of tiles that lies in some columns of its image.
+
+    Args:
+        annotation_file: What :func:`write_coco_tiles` wrote.
+        out: The COCO file of the part; its tiles lie where those of the whole lie.
+        first: Least x of a tile's left border, in pixels.
+        last: Largest x; None takes all columns from ``first``.
+
+    Returns:
+        The number of tiles.
+    """
+    coco = json.loads(annotation_file.read_text())
+    images = []
+    for image in coco['images']:
+        x = int(Path(image['file_name']).stem.split('_')[-2])
+        if first <= x and (last is None or x <= last):
+            images.append(image)
+    kept = {image['id'] for image in images}
+    boxes = [one for one in coco['annotations'] if one['image_id'] in kept]
+    with atomic_open(out, 'w', 'utf-8') as file:
+        json.dump({**coco, 'images': images, 'annotations': boxes}, file)
+    return len(images)
+
+
 def missing_tiles(image_dir: Path, annotation_file: Path) -> list[str]:
     """Return the names of a COCO data set's files that cannot be read."""
     try:

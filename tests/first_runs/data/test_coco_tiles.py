@@ -12,6 +12,7 @@ from dr2net_mm.first_runs.data.coco_tiles import (
     read_voc_boxes,
     tile_origins,
     write_coco_tiles,
+    write_columns,
 )
 
 
@@ -107,3 +108,16 @@ def test_missing_tiles_are_named(tmp_path):
     (tmp_path / 'f_0_0.png').unlink()
     assert missing_tiles(tmp_path, tmp_path / 'a.json') == ['f_0_0.png']
     assert missing_tiles(tmp_path, tmp_path / 'b.json') == ['b.json']
+
+
+def test_a_part_holds_the_tiles_of_its_columns_and_their_boxes(tmp_path):
+    image = Image.new('RGB', (1000, 100))
+    boxes = [Box(10, 10, 30, 30), Box(610, 10, 640, 30), Box(950, 10, 980, 30)]
+    whole = tmp_path / 'whole.json'
+    write_coco_tiles([AnnotatedImage('a_b', image, boxes)], tmp_path, whole, 'tree')
+    part = tmp_path / 'part.json'
+    assert write_columns(whole, part, 600, None) == 1
+    found = json.loads(part.read_text())
+    assert [one['file_name'] for one in found['images']] == ['a_b_600_0.png']
+    assert [one['bbox'][0] for one in found['annotations']] == [10, 350]
+    assert write_columns(whole, part, 0, 400) == 2
