@@ -27,11 +27,13 @@ from .distributed import ddp_answers
 from .network import Network
 from .stacks import engines, imported
 
-#: The questions, in the order of the table's columns.
-QUESTIONS = (
-    'gradient_error',
-    'recomputation_error',
-    'peak_bytes',
+#: Height and width of images in situations, and blocks under DDP, at most.
+SMALL_SIZE, DDP_DEPTH = 64, 2
+#: Questions about the network itself.
+QUESTIONS = ('gradient_error', 'recomputation_error', 'peak_bytes')
+#: Questions about situations, asked with one small image: many CPUs compute in bf16
+#: hundreds of times slower than in float32.
+SITUATIONS = (
     'autocast_error',
     'dropout_replayed',
     'two_forwards_error',
@@ -40,7 +42,7 @@ QUESTIONS = (
 
 
 def compare_engines(
-    network: Network, rounds: int, warm_up: int = 1, small_depth: int = 2
+    network: Network, rounds: int, warm_up: int = 1
 ) -> List[Dict[str, Any]]:
     """Measure every engine.
 
@@ -48,7 +50,6 @@ def compare_engines(
         network: What they run.
         rounds: Timed steps of each, interleaved.
         warm_up: Steps before.
-        small_depth: Blocks of the network under DDP.
 
     Returns:
         One dictionary an engine: name, package, version and an answer a question; or
@@ -57,6 +58,8 @@ def compare_engines(
     rows, ready = [], []
     progress = Progress(len(engines()))
     checks = Checks(network)
+    small = network._replace(batch=1, image_size=min(SMALL_SIZE, network.image_size))
+    shallow = small._replace(depth=min(DDP_DEPTH, network.depth))
     for engine in engines():
         row: Dict[str, Any] = dict(name=engine.name, package=engine.package)
         rows.append(row)
@@ -69,8 +72,9 @@ def compare_engines(
             continue
         for question in QUESTIONS:
             row[question] = answer(getattr(checks, question), engine)
-        small = network._replace(depth=min(small_depth, network.depth), batch=1)
-        row.update(ddp_answers(engine, small))
+        for question in SITUATIONS:
+            row[question] = answer(getattr(Checks(small), question), engine)
+        row.update(ddp_answers(engine, shallow))
         ready.append((row, engine))
         progress.step(engine.name)
     _time(ready, network, rounds, warm_up)
@@ -203,8 +207,17 @@ def _command(options: argparse.Namespace) -> None:
             if isinstance(cell, dict) and 'error' in cell:
                 print(f'{row["name"]}, {key}: {cell["error"]}')
     if options.json:
-        result = dict(network=network._asdict(), hardware=machine, rows=rows)
-        write_json(options.json, dict(result, rounds=options.rounds))
+        result = dict(
+            network=network._asdict(),
+            situations=dict(
+                image_size=min(SMALL_SIZE, network.image_size),
+                ddp_depth=min(DDP_DEPTH, network.depth),
+            ),
+            rounds=options.rounds,
+            hardware=machine,
+            rows=rows,
+        )
+        write_json(options.json, result)
         print(f'written: {options.json}')
 
 

@@ -1,5 +1,6 @@
 """Memory of everything that a user could pick instead, for the same network."""
 
+import math
 import warnings
 from dataclasses import asdict
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -116,7 +117,8 @@ def peer_memory(
                 with warnings.catch_warnings():
                     for message in IGNORED_WARNINGS:
                         warnings.filterwarnings('ignore', message=message)
-                    row.update(errors.measure(peer)._asdict())
+                    found = errors.measure(peer)._asdict()
+                row.update({key: _strict(value) for key, value in found.items()})
         except UserError as error:
             row = dict(mode=peer.name, trains=peer.trains, reason=str(error))
         rows.append(row)
@@ -158,6 +160,11 @@ def error_text(row: Dict[str, Any]) -> str:
     if error is None:
         return 'autograd' if row['trains'] != WHOLE else '-'
     return '0' if error == 0 else f'{float(error):.1e}'
+
+
+def _strict(number: Optional[float]) -> Any:
+    """Return a number that JSON has; 'nan' and 'inf' as text, which float() reads."""
+    return number if number is None or math.isfinite(number) else str(number)
 
 
 def _gigabytes(size: int) -> str:

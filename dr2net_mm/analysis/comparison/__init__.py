@@ -1,0 +1,1 @@
+"""The page that compares ours with everything a user could pick instead."""
