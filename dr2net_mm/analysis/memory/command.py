@@ -18,7 +18,7 @@ from dr2net_mm.analysis.subjects.backbones import (
     conventional_backbone,
     reversible_backbone,
 )
-from dr2net_mm.analysis.subjects.detectors import config_detector
+from dr2net_mm.analysis.subjects.detectors import HEADS, config_detector
 from dr2net_mm.cli.command import run_command
 from dr2net_mm.cli.output import check_output, format_table, write_json
 from dr2net_mm.errors import UserError
@@ -167,7 +167,7 @@ def _backbone_rows(options: argparse.Namespace) -> List[Dict[str, Any]]:
 def _detector_rows(options: argparse.Namespace) -> List[Dict[str, Any]]:
     if options.config is None:
         raise UserError('--detector needs CONFIG, the config of a detector')
-    detector = config_detector(options.config)
+    detector = config_detector(options.config, HEADS)
     _, size = _subject(options)
     budgets = [(budget_label(budget), budget) for budget in options.budget]
     amp = AMP_DTYPES[options.amp] if options.amp else None

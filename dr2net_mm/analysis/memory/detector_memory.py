@@ -8,6 +8,7 @@ the host.
 """
 
 import contextlib
+import copy
 import warnings
 from dataclasses import asdict
 from typing import (
@@ -31,13 +32,13 @@ from dr2net_mm.analysis.subjects.detectors import (
     build_detector,
     detector_variant,
     enough_queries,
-    has_encoder,
-    random_samples,
+    samples_for,
     savings_of,
 )
 from dr2net_mm.backbones.branches.windows import window_pieces
-from dr2net_mm.errors import UserError
 
+from .given_regions import given_regions
+from .loss_memory import recorded_losses
 from .step_memory import measure_step
 
 #: Integer tensors of at most so many numbers keep their values.
@@ -127,20 +128,21 @@ def deformable_attention_of_cuda() -> Iterator[None]:
 def detector_outputs(model: nn.Module, images: Tensor, samples: Sequence[Any]) -> Any:
     """Return everything of a detector's outputs that a loss uses.
 
+    Of detectors of two stages, and of those of masks, these are losses that keep what
+    they are called with.
+
     Raises:
-        UserError: if the detector chooses regions by their scores on the way.
+        UserError: if the detector needs values that meta tensors do not have.
     """
+    if not hasattr(model, 'bbox_head'):
+        with given_regions(model, samples), recorded_losses(model):
+            return model.loss(images, copy.deepcopy(samples))
     features = model.extract_feat(images)
     if hasattr(model, 'forward_transformer'):
         with enough_queries(images):
             inputs = model.forward_transformer(features, samples)
         encoder = [value for key, value in inputs.items() if key.startswith('enc_')]
         return model.bbox_head(inputs['hidden_states'], inputs['references']), encoder
-    if hasattr(model, 'roi_head'):
-        raise UserError(
-            f'{type(model).__name__} chooses regions by the values of their scores, '
-            'which meta tensors do not have; --detector takes detectors of one stage'
-        )
     return model.bbox_head(features)
 
 
@@ -207,12 +209,12 @@ def detector_memory(
     model = build_detector(variant, row.rest).to('meta')
     channels = detector['backbone'].get('in_channels', 3)
     images = torch.empty(batch, channels, *image_size, device='meta')
-    samples = random_samples(batch, image_size, model.bbox_head.num_classes)
+    samples = samples_for(model, batch, image_size)
     with contextlib.ExitStack() as stack:
         # mmdet leaves use_reentrant of checkpoint, and indexing of meshgrid, unsaid.
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings('ignore', message='.*(use_reentrant|meshgrid)')
-        if cuda_operator and has_encoder(detector):
+        if cuda_operator:
             stack.enter_context(deformable_attention_of_cuda())
         stack.enter_context(ValuesOnHost())
         memory = measure_step(

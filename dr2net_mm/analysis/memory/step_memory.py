@@ -68,11 +68,17 @@ def _gradients_marked(model: nn.Module, meter: StorageMeter) -> Iterator[None]:
             handle.remove()
 
 
+def step_meter(model: nn.Module, *inputs: Tensor) -> StorageMeter:
+    """Return a meter of what a step takes beside parameters, buffers and inputs."""
+    return StorageMeter([*_resident(model), *inputs])
+
+
 def measure_step(
     model: nn.Module,
     *inputs: Tensor,
     forward: Optional[Callable[..., Any]] = None,
     amp: Optional[torch.dtype] = None,
+    meter: Optional[StorageMeter] = None,
 ) -> StepMemory:
     """Count the bytes of one forward and backward of a model on the meta device.
 
@@ -85,6 +91,8 @@ def measure_step(
         forward: called with the inputs in place of the model; returns a tensor or
             nested lists, tuples and dictionaries of them.
         amp: dtype of autocast, by CUDA's rules; None for no autocast.
+        meter: what records the storages, where more is to be asked of it than is
+            returned; see :func:`step_meter`.
 
     Raises:
         ValueError: if a parameter is not on the meta device.
@@ -97,7 +105,7 @@ def measure_step(
                 "the model with model.to('meta')"
             )
     model.zero_grad(set_to_none=True)
-    meter = StorageMeter([*_resident(model), *inputs])
+    meter = meter or step_meter(model, *inputs)
     rules, work = CudaAutocast(), WorkMeter()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_gradients_marked(model, meter))

@@ -231,6 +231,11 @@ def _declared(backbone: Dict[str, Any]) -> Type[DualResidualBackbone]:
     return found
 
 
+def has_with_cp(backbone: Dict[str, Any]) -> bool:
+    """Return whether the conventional class has an argument for checkpoints."""
+    return not _declared(backbone).checkpointed_lists
+
+
 def conventional_backbone(backbone: Dict[str, Any], **changes: Any) -> Dict[str, Any]:
     """Return the same backbone as the class of the MM stack, or as timm's model.
 

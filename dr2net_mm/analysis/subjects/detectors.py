@@ -6,6 +6,7 @@ import re
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from dr2net_mm.cli.run_tool import describe
@@ -29,12 +30,17 @@ AS_IT_IS, ENCODER, PIECES = '', 'encoder', 'pieces'
 #: Boxes of an image of random data. COCO has 7 on average.
 BOXES = 8
 
+#: Heads of detectors of one stage, of two, and of such that predict masks at once.
+ONE_STAGE = ('bbox_head',)
+HEADS = (*ONE_STAGE, 'roi_head', 'panoptic_head')
 
-def config_detector(path: str) -> Dict[str, Any]:
+
+def config_detector(path: str, heads: Sequence[str] = ONE_STAGE) -> Dict[str, Any]:
     """Read `model` of a config file, its weights untouched by checkpoints.
 
     Args:
         path: a config file, or `mmdet::…` for one of mmdet's own.
+        heads: of :data:`HEADS`, those of which a model must have one.
 
     Raises:
         UserError: if the file cannot be read, or its backbone cannot be analyzed.
@@ -42,10 +48,13 @@ def config_detector(path: str) -> Dict[str, Any]:
     backbone = config_backbone(path)
     config = packaged_config(path) if '::' in path else load_config(path)
     detector = config.model.to_dict()
-    if 'bbox_head' not in detector:
+    if not any(head in detector for head in heads):
+        named = 'detectors of one stage, such as DINO and RetinaNet'
+        if heads != ONE_STAGE:
+            named += '; of two, such as Mask R-CNN; and Mask2Former'
         raise UserError(
-            f'config {path!r} has no model.bbox_head; --detector and --fit take '
-            'detectors of one stage, such as DINO and RetinaNet'
+            f'config {path!r} has no model.{" or model.".join(heads)}; accepted: '
+            f'{named}'
         )
     detector.pop('data_preprocessor', None)
     return dict(detector, backbone=backbone, init_cfg=None)
@@ -91,7 +100,7 @@ def build_detector(detector: Dict[str, Any], rest: str = AS_IT_IS) -> nn.Module:
 
     register_all_modules(init_default_scope=True)
     try:
-        model = MODELS.build(dict(detector))
+        model = MODELS.build(ConfigDict(detector))
         if rest == ENCODER:
             checkpoint_modules(model, ['encoder.layers'])
         elif rest == PIECES:
@@ -115,16 +124,47 @@ def savings_of(detector: Dict[str, Any]) -> Tuple[str, ...]:
     return (ENCODER, PIECES) if has_encoder(detector) else (PIECES,)
 
 
+def samples_for(
+    model: nn.Module, batch: int, image_size: Sequence[int], boxes: int = BOXES
+) -> List[Any]:
+    """Make data samples for the loss of a detector, with masks where it takes them."""
+    head = getattr(model, 'panoptic_head', None)
+    if head is not None:
+        classes, stuff = head.num_things_classes, bool(head.num_stuff_classes)
+        return random_samples(batch, image_size, classes, 'cpu', boxes, True, stuff)
+    if not hasattr(model, 'roi_head'):
+        classes = model.bbox_head.num_classes
+        return random_samples(batch, image_size, classes, boxes=boxes)
+    head = model.roi_head.bbox_head
+    head = head[0] if isinstance(head, nn.ModuleList) else head
+    masks = model.roi_head.with_mask
+    return random_samples(batch, image_size, head.num_classes, 'cpu', boxes, masks)
+
+
 def random_samples(
     batch: int,
     image_size: Sequence[int],
     classes: int,
     device: str = 'cpu',
     boxes: int = BOXES,
+    masks: bool = False,
+    stuff: bool = False,
 ) -> List[Any]:
-    """Make data samples with random boxes, the same ones each time."""
+    """Make data samples with random boxes, the same ones each time.
+
+    Args:
+        batch: images.
+        image_size: height and width in pixels.
+        classes: classes of the boxes.
+        device: where the boxes are.
+        boxes: boxes of an image.
+        masks: whether they have masks.
+        stuff: whether pixels have a class too.
+    """
+    import numpy as np
     from mmdet.structures import DetDataSample
-    from mmengine.structures import InstanceData
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData, PixelData
 
     generator = torch.Generator().manual_seed(0)
     height, width = image_size
@@ -146,6 +186,12 @@ def random_samples(
         sample.gt_instances = InstanceData(
             bboxes=found.to(device), labels=labels.to(device)
         )
+        if masks:
+            empty = np.zeros((boxes, height, width), dtype=np.uint8)
+            sample.gt_instances.masks = BitmapMasks(empty, height, width)
+        if stuff:
+            pixels = torch.full((1, height, width), classes)
+            sample.gt_sem_seg = PixelData(sem_seg=pixels)
         samples.append(sample)
     return samples
 

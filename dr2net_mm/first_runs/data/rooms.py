@@ -244,7 +244,7 @@ def write_room(
     total = 0
     for name, patches in room.items:
         palette = PALETTES[name]
-        color = np.asarray(palette[generator.integers(len(palette))]) * light
+        color = np.asarray(palette[int(generator.integers(len(palette)))]) * light
         color = color + generator.normal(0, OBJECT_NOISE, 3)
         table = measured(patches, color, density, generator)
         if not len(table):

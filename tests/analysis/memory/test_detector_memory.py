@@ -12,6 +12,7 @@ from dr2net_mm.analysis.memory.detector_memory import (
 )
 from dr2net_mm.analysis.memory.storage_meter import StorageMeter
 from dr2net_mm.analysis.subjects.detectors import (
+    HEADS,
     build_detector,
     config_detector,
     detector_loss,
@@ -96,6 +97,20 @@ def test_a_detector_without_encoder_is_counted(request):
     assert detector_memory(detector, row, (64, 64), 1)['peak_bytes'] > 0
 
 
+def test_a_detector_of_two_stages_is_counted_with_given_regions(request):
+    path = request.config.rootpath / (
+        'configs/mask_rcnn/mask-rcnn_dr2-swin-t-p4-w7_fpn_1x_coco.py'
+    )
+    detector = config_detector(str(path), HEADS)
+    rows = [
+        detector_memory(detector, Row('dr2', 'dr2', {}, rest), (128, 128), 1)
+        for rest in ('', 'pieces')
+    ]
+    # The gradients of every part are there, and the heads for regions weigh most.
+    assert rows[0]['gradient_bytes'] > 0.99 * rows[0]['parameter_bytes']
+    assert rows[1]['peak_bytes'] < 0.5 * rows[0]['peak_bytes']
+
+
 def test_images_too_small_for_the_queries_are_explained(dino):
     with pytest.raises(UserError, match='images of 32x32.*use larger images'):
         detector_memory(dino, Row('a', 'conventional', {}), (32, 32), 1)
@@ -127,10 +142,10 @@ def run(*arguments):
     ('arguments', 'message'),
     [
         (['--backbone', 'swin-t'], '--detector needs CONFIG'),
-        (['configs/mask_rcnn/mask-rcnn_dr2-swin-t-p4-w7_fpn_1x_coco.py'], 'one stage'),
+        (['configs/classification/dr2-vit-s14-dinov2_1xb8-2e_elpv.py'], 'one stage'),
     ],
 )
-def test_what_is_no_detector_of_one_stage_is_refused_in_a_line(
+def test_what_is_no_detector_is_refused_in_a_line(
     arguments, message, capsys, monkeypatch, request
 ):
     monkeypatch.chdir(request.config.rootpath)

@@ -34,8 +34,10 @@ def config_lines(path: str, config: Config, setting: Setting) -> List[str]:
         options = config.model.backbone.get('dual_residual') or {}
         if setting.memory_budget != options.get('memory_budget'):
             backbone['dual_residual'] = dict(memory_budget=setting.memory_budget)
-    elif config.model.backbone.get('with_cp'):
-        backbone['with_cp'] = False
+    elif bool(config.model.backbone.get('with_cp')) != (
+        setting.backbone == 'checkpoint'
+    ):
+        backbone['with_cp'] = setting.backbone == 'checkpoint'
     if setting.rest != AS_IT_IS:
         wanted: Dict[str, Any] = dict(preset='auto')
         if setting.rest == ENCODER:

@@ -12,11 +12,13 @@ from mmengine.config import Config
 from dr2net_mm.analysis.memory.plan_report import stage_costs
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,
+    has_with_cp,
     packaged_config,
     reversible_backbone,
 )
 from dr2net_mm.analysis.subjects.detectors import (
     AS_IT_IS,
+    HEADS,
     config_detector,
     savings_of,
 )
@@ -77,7 +79,7 @@ def plan_training(
     Raises:
         UserError: If nothing fits, with the least there is.
     """
-    detector = config_detector(path)
+    detector = config_detector(path, HEADS)
     config = packaged_config(path) if '::' in path else load_config(path)
     accumulate = config.optim_wrapper.get('accumulative_counts', 1)
     batch = batch or config.train_dataloader.batch_size
@@ -85,7 +87,9 @@ def plan_training(
 
     ours = reversible_backbone(detector['backbone'])['type']
     given = config.model.backbone.type == ours
-    backbones = ['dr2'] if given else ['conventional', 'dr2']
+    backbones = ['dr2'] if given else ['conventional', 'checkpoint', 'dr2']
+    if not has_with_cp(detector['backbone']) and not given:
+        backbones.remove('checkpoint')
     rests = (AS_IT_IS, *savings_of(detector))
     # Each with the whole batch and one image, and a budget for ours.
     progress = Progress((2 * len(backbones) + 1) * len(rests))
@@ -160,7 +164,7 @@ def candidate_table(candidates: Sequence[Candidate]) -> str:
 
 
 def _words(setting: Setting, batch: bool = True) -> str:
-    words = [setting.backbone]
+    words = ['with_cp' if setting.backbone == 'checkpoint' else setting.backbone]
     if setting.memory_budget is not None:
         words.append(f'(budget {setting.memory_budget / 1e9:.3g} GB)')
     if setting.rest != AS_IT_IS:

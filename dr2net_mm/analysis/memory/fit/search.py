@@ -79,7 +79,7 @@ class Search:
                     found.append(fitting)
                     if backbone == 'dr2':
                         found += self._with_budget(fitting)
-                    elif rest == rests[0]:
+                    elif backbone == 'conventional' and rest == rests[0]:
                         return fitting  # nothing works less
                 if found and rest == rests[0] and self._stores_all(found[-1].setting):
                     return found[-1]

@@ -5,7 +5,7 @@ import copy
 import logging
 import warnings
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -16,7 +16,14 @@ from dr2net_mm.analysis.memory.detector_memory import (
     ValuesOnHost,
     deformable_attention_of_cuda,
 )
-from dr2net_mm.analysis.memory.step_memory import measure_step
+from dr2net_mm.analysis.memory.given_regions import given_regions
+from dr2net_mm.analysis.memory.loss_memory import (
+    METHODS,
+    LossSize,
+    most_with_losses,
+    recorded_losses,
+)
+from dr2net_mm.analysis.memory.step_memory import measure_step, step_meter
 from dr2net_mm.analysis.memory.storage_meter import StorageMeter
 from dr2net_mm.analysis.precision import PRECISIONS
 from dr2net_mm.analysis.subjects.detectors import (
@@ -24,11 +31,9 @@ from dr2net_mm.analysis.subjects.detectors import (
     build_detector,
     detector_variant,
     enough_queries,
-    random_samples,
+    samples_for,
 )
 from dr2net_mm.errors import UserError
-
-from .loss_memory import recorded_loss
 
 
 class Setting(NamedTuple):
@@ -37,7 +42,7 @@ class Setting(NamedTuple):
     Attributes:
         batch: Images of a forward pass.
         accumulate: Forward passes of a step of the optimizer.
-        backbone: 'conventional' or 'dr2'.
+        backbone: 'conventional', 'checkpoint' (``with_cp``) or 'dr2'.
         rest: What is done about the memory of what is not the backbone.
         memory_budget: Bytes that a dual-residual backbone may store; None for none.
         precision: 'fp32', 'bf16' or 'fp16'.
@@ -97,6 +102,7 @@ class Training:
         self.image_size = image_size
         self.boxes = boxes
         self.cuda = cuda
+        self._losses: Dict[Tuple[int, str], List[LossSize]] = {}
 
     def count(self, setting: Setting) -> TrainingMemory:
         """Count the memory of the training in one setting.
@@ -111,11 +117,10 @@ class Training:
             setting.rest,
         )
         model.to('meta')
-        step, loss = self._step(model, setting)
+        step, with_losses = self._step(model, setting)
         state, work_space = self._optimizer(model)
         average = step.parameter_bytes if self._averaged() else 0
-        # What the loss takes comes on top of what the forward pass has left.
-        activations = max(step.peak_bytes, step.kept_bytes + loss)
+        activations = max(step.peak_bytes, with_losses)
         with_gradients = step.total_bytes
         if setting.accumulate > 1:  # those of the passes before are there throughout
             with_gradients = step.parameter_bytes + step.gradient_bytes + activations
@@ -131,29 +136,38 @@ class Training:
         )
 
     def _step(self, model: nn.Module, setting: Setting) -> Any:
-        """Return the memory of one pass, and that of the loss on the host."""
+        """Return the memory of one pass, and the most of it while losses are formed."""
         channels = self.detector['backbone'].get('in_channels', 3)
         images = torch.empty(setting.batch, channels, *self.image_size, device='meta')
-        head = model.bbox_head
-        samples = random_samples(
-            setting.batch, self.image_size, head.num_classes, boxes=self.boxes
-        )
+        samples = samples_for(model, setting.batch, self.image_size, self.boxes)
 
         def forward(inputs: Tensor) -> Dict[str, Any]:
             with enough_queries(inputs):
                 return model.loss(inputs, copy.deepcopy(samples))
 
-        with self._on_meta(), recorded_loss(head) as calls, ValuesOnHost():
-            step = measure_step(
-                model, images, forward=forward, amp=PRECISIONS[setting.precision]
-            )
+        meter = step_meter(model, images)
+        with self._on_meta(), recorded_losses(model, meter) as calls, ValuesOnHost():
+            with given_regions(model, samples):
+                step = measure_step(
+                    model,
+                    images,
+                    forward=forward,
+                    amp=PRECISIONS[setting.precision],
+                    meter=meter,
+                )
         if not calls:
             raise UserError(
-                f'{type(head).__name__} forms its loss without loss_by_feat, which '
-                '--fit looks into; use --detector'
+                f'{type(model).__name__} forms its loss without '
+                f'{" or ".join(METHODS)} of a head, which --fit looks into; use '
+                '--detector'
             )
-        with self._quiet():
-            return step, sum(call.peak_bytes() for call in calls)
+        # The same whatever is done to save memory elsewhere.
+        key = (setting.batch, setting.precision)
+        if key not in self._losses:
+            with self._quiet():
+                self._losses[key] = [call.measure() for call in calls]
+        live = [meter.live_bytes(call.position) for call in calls]
+        return step, most_with_losses(self._losses[key], live)
 
     @contextlib.contextmanager
     def _on_meta(self) -> Iterator[None]:

@@ -71,6 +71,8 @@ def test_hooks_of_the_config_are_repeated_and_what_is_as_it_should_be_is_not(req
     ]
     text = lines_of(root, PLAIN, Setting(2, 1, 'conventional'))
     assert 'model' not in text and 'custom_imports' not in text
+    text = lines_of(root, PLAIN, Setting(2, 1, 'checkpoint'))
+    assert text.splitlines()[1:] == ['model = dict(backbone=dict(with_cp=True))']
 
 
 def run(*arguments):
@@ -112,9 +114,9 @@ def test_a_limit_that_nothing_fits_says_what_is_missing(request, capsys):
         (('a.py', '--fit', 'much'), 'much is no size of a memory'),
         (('a.py', '--fit', '1GB', '--boxes', '0'), 'not a whole number of at least 1'),
         (
-            ('configs/mask_rcnn/mask-rcnn_dr2-swin-t-p4-w7_fpn_1x_coco.py', '--fit')
-            + ('1GB',),
-            'has no model.bbox_head; --detector and --fit take detectors of one stage',
+            ('configs/classification/dr2-vit-s14-dinov2_1xb8-2e_elpv.py',)
+            + ('--fit', '1GB'),
+            'accepted: detectors of one stage, such as DINO and RetinaNet; of two',
         ),
     ],
 )

@@ -7,7 +7,7 @@ from dr2net_mm.analysis.memory.fit.training_memory import Setting, TrainingMemor
 
 GB = 10**9
 RESTS = ('', 'encoder', 'pieces')
-BACKBONE = dict(conventional=(8, 100), dr2=(1, 110))
+BACKBONE = dict(conventional=(8, 100), checkpoint=(3, 105), dr2=(1, 110))
 REST = {'': (10, 0), 'encoder': (4, 20), 'pieces': (1, 25)}
 LEAST, MOST = 1, 9
 
@@ -53,6 +53,15 @@ def test_the_least_work_that_fits_is_found(limit, setting):
     assert found.fits and found.memory.total <= limit * GB
     better = [c for c in candidates if c.fits]
     assert min(c.memory.multiply_adds for c in better) == found.memory.multiply_adds
+
+
+def test_a_checkpointed_backbone_is_one_of_the_modes():
+    modes = ('conventional', 'checkpoint', 'dr2')
+    found, candidates = best(16, backbones=modes)
+    assert found.setting == Setting(1, 2, 'checkpoint')
+    # Not taken unseen: ours stores as much as fits, and may work less.
+    assert any(c.setting.backbone == 'dr2' for c in candidates)
+    assert best(40, backbones=modes)[0].setting.backbone == 'conventional'
 
 
 def test_a_budget_fills_what_is_free():

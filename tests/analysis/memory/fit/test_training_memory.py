@@ -7,18 +7,22 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.structures import InstanceData
 from torch.profiler import ProfilerActivity, profile
 
 from dr2net_mm.analysis.memory.fit.training_memory import Setting, Training
+from dr2net_mm.analysis.memory.given_regions import regions_of
 from dr2net_mm.analysis.subjects.detectors import (
+    HEADS,
     build_detector,
     config_detector,
     detector_loss,
     detector_variant,
-    random_samples,
+    samples_for,
 )
 
 DINO = 'configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py'
+MASK_RCNN = 'configs/mask_rcnn/mask-rcnn_dr2-swin-t-p4-w7_fpn_1x_coco.py'
 RETINANET = 'configs/retinanet/retinanet_dr2-swin-t-p4-w7_fpn_1x_coco.py'
 SIZE, BATCH, BOXES = (160, 192), 2, 30
 ADAMW = dict(type='AdamW', lr=1e-4)
@@ -45,6 +49,24 @@ def retinanet(root):
     return detector
 
 
+def mask_rcnn(root):
+    detector = copy.deepcopy(config_detector(str(root / MASK_RCNN), HEADS))
+    detector['backbone'].update(embed_dims=12, depths=[2, 2, 2, 2])
+    detector['neck'].update(in_channels=[12, 24, 48, 96], out_channels=32)
+    detector['rpn_head'].update(in_channels=32, feat_channels=32)
+    head = detector['roi_head']
+    head['bbox_roi_extractor']['out_channels'] = 32
+    head['mask_roi_extractor']['out_channels'] = 32
+    # Small, for what kernels of the CPU take inside for convolutions is not seen.
+    head['mask_roi_extractor']['roi_layer']['output_size'] = 7
+    head['mask_head'].update(in_channels=32, conv_out_channels=16, num_classes=20)
+    head['bbox_head'].update(in_channels=32, fc_out_channels=128, num_classes=20)
+    detector['train_cfg']['rpn_proposal']['max_per_img'] = 200
+    detector['train_cfg']['rcnn']['mask_size'] = 14
+    detector['train_cfg']['rcnn']['sampler']['num'] = 64
+    return detector
+
+
 def bytes_of_a_real_step(detector, optimizer, setting):
     """What a step of training takes, and the state that the optimizer keeps."""
     model = build_detector(detector_variant(detector, setting.backbone), setting.rest)
@@ -53,7 +75,12 @@ def bytes_of_a_real_step(detector, optimizer, setting):
         model, dict(type='OptimWrapper', optimizer=dict(optimizer))
     )
     images = torch.randn(BATCH, 3, *SIZE)
-    samples = random_samples(BATCH, SIZE, model.bbox_head.num_classes, boxes=BOXES)
+    samples = samples_for(model, BATCH, SIZE, BOXES)
+    if hasattr(model, 'rpn_head'):  # which without training proposes nothing of use
+        regions = [regions_of(sample, 200) for sample in samples]
+        model.rpn_head.predict_by_feat = lambda *_, **__: [
+            InstanceData(bboxes=found.clone()) for found in regions
+        ]
 
     def step():
         wrapper.update_params(detector_loss(model, images, copy.deepcopy(samples)))
@@ -80,6 +107,8 @@ def bytes_of_a_real_step(detector, optimizer, setting):
         (dino, ADAMW, 'dr2', 'pieces'),
         (deformable_detr, ADAMW, 'dr2', 'encoder'),
         (retinanet, SGD, 'conventional', ''),
+        (mask_rcnn, SGD, 'checkpoint', ''),
+        (mask_rcnn, ADAMW, 'dr2', 'pieces'),
     ],
 )
 def test_the_count_is_what_a_training_step_takes(
