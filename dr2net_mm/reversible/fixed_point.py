@@ -8,12 +8,13 @@ The step multiplies an int32 number by a ratio ``ρ = a / 2**b``, with the integ
 loses information: the numbers with the same y are ``x_min(y) … x_min(y) + m − 1``,
 ``x_min(y) = ceil(y / ρ)``, where m is at most ``ceil(1 / ρ)``. The remainder
 ``r = x − x_min(y)`` is kept in 0, 1, 2, 4, 8 or 16 bits (information theory asks for
-log2(1/ρ) of them).
+log2(1/ρ) of them). Since ``ρ·x_min − y`` is in [0, ρ), it is also
+
+    r = floor((ρ·x − y) / ρ)
 
 All of it is done in float64, where it is exact: ``a·x`` is below 2**47, so that the
-product with the dyadic ρ has no rounding; and a quotient ``y·2**b / a`` that is no
-integer is at least 2**-16 away from one, while the computed one is off by at most
-2**-21.
+product with the dyadic ρ has no rounding; and a quotient by ρ that is no integer is at
+least 2**-16 away from one, while the computed one is off by at most 2**-21.
 """
 
 from typing import Optional
@@ -28,6 +29,9 @@ from .ratio import Ratio
 #: Between the error of the computed quotient and the gap between quotients.
 _MARGIN = 2.0**-18
 
+#: The same for remainders, which are below 2**16, as a share of them.
+_SHARE = 2.0**-40
+
 _INT32_MAX = 2.0**31 - 1
 
 
@@ -40,6 +44,13 @@ def smallest_preimage_(y: Tensor, ratio: Ratio) -> Tensor:
     """Compute ``ceil(y / ρ)`` of a float64 tensor of integers, in place."""
     quotient = y.mul_((1 << ratio.bits) / ratio.numerator)
     return quotient.sub_(_MARGIN).ceil_()
+
+
+def remainder_(fraction: Tensor, ratio: Ratio) -> Tensor:
+    """Compute ``floor((ρ·x − y) / ρ)`` as int32; the float64 argument is used up."""
+    # The share makes a quotient that is an integer at least as large as that.
+    quotient = fraction.mul_((1 << ratio.bits) / ratio.numerator * (1 + _SHARE))
+    return quotient.to(torch.int32)
 
 
 def step_(x: Tensor, ratio: Ratio, size: int, keep: bool) -> Optional[Tensor]:
@@ -70,16 +81,14 @@ def step_(x: Tensor, ratio: Ratio, size: int, keep: bool) -> Optional[Tensor]:
         return packed
     for start in range(0, flat.numel(), size):
         part = flat[start : start + size]
-        y = times(part, ratio)
+        product = part.to(torch.float64).mul_(ratio.value)
+        y = product.floor()
+        part.copy_(y)
         if packed is None:
-            part.copy_(y)
             continue
-        stepped = y.to(torch.int32)
-        remainder = part.sub_(smallest_preimage_(y, ratio).to(torch.int32))
         first = packed_size(start, width)
-        stored = pack(remainder, width)
+        stored = pack(remainder_(product.sub_(y), ratio), width)
         packed[first : first + stored.numel()] = stored
-        part.copy_(stepped)
     return packed
 
 

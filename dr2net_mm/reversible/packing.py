@@ -50,13 +50,13 @@ def pack(values: Tensor, width: int) -> Tensor:
 
 
 def unpack(packed: Tensor, width: int, count: int) -> Tensor:
-    """Undo :func:`pack`: ``count`` integers as a flat int32 tensor."""
+    """Undo :func:`pack`: ``count`` integers as a flat int32 or uint8 tensor."""
     if width == 16:
         return packed.to(torch.int32) + 32768
     if width == 8:
-        return packed.to(torch.int32)
+        return packed
     size, mask = packed.numel(), (1 << width) - 1
-    values = torch.empty(count, dtype=torch.int32, device=packed.device)
+    values = torch.empty(count, dtype=torch.uint8, device=packed.device)
     for position in range(8 // width):
         part = values[position * size : (position + 1) * size]
         part.copy_((packed[: part.numel()] >> (position * width)) & mask)
