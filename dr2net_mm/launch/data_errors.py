@@ -32,7 +32,7 @@ _LOADERS = {
     ),
 }
 # Of these, those whose readers have to be asked to turn pictures.
-_TURNED = ('OpenCVInit', 'PyAVInit')
+_TURNED = ('OpenCVInit', 'PIMSInit', 'PyAVInit')
 _PATH_KEYS = ('img_path', 'filename', 'frame_dir', 'video_path', 'audio_path')
 
 

@@ -6,12 +6,20 @@ from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from torch import nn
 
-#: Classes of mmdet and mmaction2 whose layers are known; ours extend them.
-NUMBERED_CLASSES = ('SwinTransformer', 'SwinTransformer3D', 'VisionTransformer')
+#: Classes whose layers are known: those of mmdet and mmaction2 that ours extend, and
+#: the published reversible networks.
+NUMBERED_CLASSES = (
+    'SwinTransformer',
+    'SwinTransformer3D',
+    'VisionTransformer',
+    'MViT',
+    'RevVisionTransformer',
+    'RevMViT',
+)
 
 _BLOCK_OF_STAGE = re.compile(r'(?:stages|layers)\.(\d+)\.blocks\.(\d+)\.')
 _DOWNSAMPLE = re.compile(r'(?:stages|layers)\.(\d+)\.downsample\.')
-_BLOCK = re.compile(r'blocks\.(\d+)\.')
+_BLOCK = re.compile(r'(?:blocks|layers)\.(\d+)\.')
 _EMBEDDING = ('patch_embed.', 'absolute_pos_embed', 'pos_embed', 'cls_token')
 
 #: A name that no matcher of timm knows, as those of heads.
@@ -30,7 +38,8 @@ def parameter_layers(
       0 for the embedding, the number of the block from 1 on, a patch merging with the
       last block of its stage, one more for norms and for what follows. (The position
       embedding, which they leave with the norms, counts as embedding.)
-    - VideoMAE's ViT of mmaction2 and ours: the same, with one stage.
+    - VideoMAE's ViT and the MViT of mmaction2 and ours, Rev-ViT and Rev-MViT: the
+      same, with one stage.
 
     Args:
         backbone: The backbone.
@@ -123,5 +132,6 @@ def undecayed_names(backbone: nn.Module) -> Set[str]:
     if tell is not None:
         patterns = list(tell())
     else:
-        patterns = ['*pos_embed', '*cls_token', '*relative_position_bias_table']
+        patterns = ['*pos_embed*', '*cls_token', '*relative_position_bias_table']
+        patterns += ['*.rel_pos_[hwt]']
     return {n for n in names if any(fnmatch.fnmatch(n, p) for p in patterns)}

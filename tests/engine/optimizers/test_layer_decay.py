@@ -10,6 +10,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from dr2net_mm.backbones import (
+    Dr2MViT,
     Dr2SwinTransformer,
     Dr2SwinTransformer3D,
     Dr2TimmBackbone,
@@ -162,6 +163,28 @@ def test_videomae_is_numbered_by_block():
     assert found['backbone.blocks.0.attn.qkv.weight'][0] == DECAY**2
     assert found['backbone.blocks.1.mlp.layers.1.weight'][0] == DECAY
     assert found['backbone.fc_norm.weight'] == (RATE, 0.0)
+
+
+@pytest.mark.parametrize('name', ['vit', 'image_mvit', 'video_mvit', 'mvit'])
+def test_mvit_and_reversible_networks_are_numbered_by_block(name, rev):
+    if name == 'mvit':
+        arch = dict(embed_dims=8, num_layers=5, num_heads=1, downscale_indices=[1, 3])
+        backbone = Dr2MViT(arch=arch, spatial_size=32, temporal_size=4)
+    else:
+        backbone = rev.build(name)
+    blocks = backbone.layers if name == 'vit' else backbone.blocks
+    last = len(blocks) + 1
+    found = groups_of(Detector(backbone))
+    prefix = 'backbone.layers' if name == 'vit' else 'backbone.blocks'
+    for key, (rate, decay) in found.items():
+        if key.startswith(prefix):
+            layer = int(key[len(prefix) + 1 :].split('.')[0]) + 1
+        else:
+            embedded = ('backbone.patch', 'backbone.pos', 'backbone.cls')
+            layer = 0 if key.startswith(embedded) else last
+        assert rate == pytest.approx(RATE * DECAY ** (last - layer)), key
+        if 'pos' in key or 'cls_token' in key:
+            assert decay == 0, key
 
 
 def test_the_other_keys_of_paramwise_cfg_still_work():

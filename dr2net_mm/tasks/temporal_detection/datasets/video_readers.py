@@ -11,7 +11,7 @@ def show_upright(results: Dict[str, Any]) -> None:
     """Let an opened video be read as its rotation metadata says.
 
     Phones store pictures as the sensor lies and note how to turn them. decord turns
-    them by itself, OpenCV on demand, PyAV not at all.
+    them by itself, OpenCV on demand, PyAV and PIMS not at all.
 
     Args:
         results: Sample with ``video_reader`` and ``filename``.
@@ -28,12 +28,13 @@ def show_upright(results: Dict[str, Any]) -> None:
         if int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360:
             if not capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1):
                 raise _not_turned(results, 'this build of OpenCV')
-    elif hasattr(reader, 'streams'):
+    elif reader is not None and not hasattr(reader, 'get_frame_timestamp'):
+        # Neither decord's nor OpenCV's: PyAV, alone or inside PIMS.
         capture = cv2.VideoCapture(str(results.get('filename', '')))
         degrees = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
         capture.release()
         if degrees:
-            raise _not_turned(results, 'PyAV')
+            raise _not_turned(results, 'PyAV' if hasattr(reader, 'streams') else 'PIMS')
 
 
 class FramesInOrder:

@@ -18,6 +18,7 @@ from dr2net_mm.tasks.temporal_detection.datasets.transforms.sample_whole_video i
 from dr2net_mm.tasks.temporal_detection.datasets.video_readers import (
     FramesInOrder,
     reading_problem,
+    show_upright,
 )
 from tests.fixtures.mp4_file import set_durations, set_rotation, write_mp4
 
@@ -144,6 +145,17 @@ def test_pictures_are_turned_as_the_file_says(tmp_path, reader, degrees):
     expected = np.rot90(picture, -degrees // 90)
     assert sample['img_shape'] == expected.shape[:2]
     assert np.abs(frames.astype(int) - expected).mean() < 5
+
+
+def test_a_reader_that_cannot_turn_pictures_is_named(tmp_path):
+    path = tmp_path / 'side.mp4'
+    write_mp4(path, np.zeros((6, 32, 64, 3), np.uint8))
+    # What PIMS returns has neither decord's methods nor PyAV's streams.
+    sample = dict(video_reader=object(), filename=str(path))
+    show_upright(sample)
+    set_rotation(path, 90)
+    with pytest.raises(DataFileError, match='stored on its side.*PIMS.*DecordInit'):
+        show_upright(sample)
 
 
 @pytest.mark.parametrize('size', [(2, 2), (16, 2), (48, 32), (31, 33)])
