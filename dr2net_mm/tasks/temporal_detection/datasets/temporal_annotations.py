@@ -72,7 +72,9 @@ def load_annotations(
     flat = 'database' not in content
     database = content if flat else content['database']
     if not isinstance(database, dict) or not database:
-        raise DataFileError(f'{path} has no videos in its "database"')
+        raise DataFileError(
+            f'{path} has no videos in its "database"; is it the right ann_file?'
+        )
     _check_ids(path, database)
     videos = {}
     for name, entry in database.items():
@@ -254,7 +256,9 @@ def _load_json(path: str, backend_args: Optional[dict]) -> Any:
     try:
         content = json.loads(_read(path, backend_args), object_pairs_hook=collect)
     except ValueError as error:
-        raise DataFileError(f'{path} is not a JSON file: {error}') from None
+        raise DataFileError(
+            f'{path} is not a JSON file: {error}; download or export it again'
+        ) from None
     if twice:
         raise DataFileError(
             f'{path}: {len(twice)} videos stand in it more than once: '

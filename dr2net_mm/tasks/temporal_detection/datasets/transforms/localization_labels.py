@@ -47,7 +47,10 @@ class GenerateSegmentLabels(BaseTransform):
         if 'feature_frame' in results and 'duration_frame' in results:
             duration *= float(results['feature_frame']) / results['duration_frame']
         if not duration > 0:
-            raise DataFileError(f'video {name!r} has a duration of {duration} s')
+            raise DataFileError(
+                f'video {name!r} has a duration of {duration} s; give seconds above 0 '
+                'in the annotation file'
+            )
         annotations = results['annotations']
         segments = [annotation['segment'] for annotation in annotations]
         scaled = np.array(segments, dtype=np.float64).reshape(-1, 2) / duration
