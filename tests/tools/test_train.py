@@ -108,3 +108,49 @@ def test_a_changed_learning_rate_is_named_on_resume(toy_run, train, checkpoint, 
     without, effect = said.split('without effect')[1].split('in effect')
     assert 'optim_wrapper.optimizer.lr (0.001 before, 0.5 now)' in without
     assert 'train_cfg.max_epochs (1 before, 2 now)' in effect.splitlines()[0]
+
+
+LOW_MEMORY = """
+custom_imports = dict(imports=['dr2net_mm'])
+model.update(
+    backbone=dict(
+        type='Dr2SwinTransformer', embed_dims=8, depths=(1, 1), num_heads=(1, 2),
+        strides=(4, 2), out_indices=(0, 1), drop_path_rate=0.0,
+    ),
+    neck=dict(type='FPN', in_channels=[8, 16], out_channels=8, num_outs=3),
+)
+train_dataloader.update(batch_size=2)
+train_cfg.update(max_epochs=2)
+optim_wrapper.update(optimizer=dict(type='SGD', lr=0.1))
+"""
+PIECES = """
+custom_hooks = [
+    dict(
+        type='ActivationCheckpointHook',
+        pieces=[
+            dict(module='neck', samples=['inputs'], size=1),
+            dict(
+                module='bbox_head', samples=['x'], method='forward_single', size=1
+            ),
+        ],
+    )
+]
+"""
+
+
+def test_a_run_in_pieces_trains_to_the_weights_of_one_without(toy_run, train, capfd):
+    given, states = toy_run.config.read_text(), []
+    for name, hooks in (('whole', ''), ('pieces', PIECES)):
+        toy_run.config.write_text(given + LOW_MEMORY + hooks)
+        folder = toy_run.folder / name
+        assert train(toy_run, f'--work-dir={folder}') == 0
+        first, last = (load(folder / f'epoch_{n}.pth')['state_dict'] for n in (1, 2))
+        states.append(last)
+    printed = ''.join(capfd.readouterr())
+    assert 'runs 2 parts in pieces: neck, bbox_head.forward_single' in printed
+    name = 'bbox_head.retina_cls.weight'
+    assert float((last[name] - first[name]).abs().max()) > 1e-3
+    whole, pieces = states
+    assert list(whole) == list(pieces)
+    for key, value in whole.items():
+        torch.testing.assert_close(pieces[key], value)

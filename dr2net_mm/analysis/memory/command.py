@@ -188,6 +188,7 @@ def _plan(options: argparse.Namespace) -> None:
     if options.config is None:
         raise UserError('--fit needs CONFIG, the config of a detector')
     _, size = _subject(options)
+    print(f'{options.config}, {size_text(size)}, {options.boxes} boxes')
     result = plan_training(
         options.config,
         options.fit,

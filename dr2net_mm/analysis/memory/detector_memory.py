@@ -35,6 +35,7 @@ from dr2net_mm.analysis.subjects.detectors import (
     samples_for,
     savings_of,
 )
+from dr2net_mm.analysis.subjects.videos import has_video_head, video_outputs
 from dr2net_mm.backbones.branches.windows import window_pieces
 
 from .given_regions import given_regions
@@ -134,6 +135,8 @@ def detector_outputs(model: nn.Module, images: Tensor, samples: Sequence[Any]) -
     Raises:
         UserError: if the detector needs values that meta tensors do not have.
     """
+    if has_video_head(model):
+        return video_outputs(model, images)
     if not hasattr(model, 'bbox_head'):
         with given_regions(model, samples), recorded_losses(model):
             return model.loss(images, copy.deepcopy(samples))
@@ -209,7 +212,7 @@ def detector_memory(
     model = build_detector(variant, row.rest).to('meta')
     channels = detector['backbone'].get('in_channels', 3)
     images = torch.empty(batch, channels, *image_size, device='meta')
-    samples = samples_for(model, batch, image_size)
+    samples = [] if has_video_head(model) else samples_for(model, batch, image_size)
     with contextlib.ExitStack() as stack:
         # mmdet leaves use_reentrant of checkpoint, and indexing of meshgrid, unsaid.
         stack.enter_context(warnings.catch_warnings())

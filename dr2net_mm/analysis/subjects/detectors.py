@@ -16,6 +16,7 @@ from dr2net_mm.memory.activation_checkpoint import checkpoint_modules
 from dr2net_mm.memory.in_pieces import run_in_pieces
 from dr2net_mm.memory.parts import known_parts
 
+from . import videos
 from .backbones import (
     config_backbone,
     conventional_backbone,
@@ -30,9 +31,10 @@ AS_IT_IS, ENCODER, PIECES = '', 'encoder', 'pieces'
 #: Boxes of an image of random data. COCO has 7 on average.
 BOXES = 8
 
-#: Heads of detectors of one stage, of two, and of such that predict masks at once.
+#: Heads of detectors of one stage, of two, of such that predict masks at once, and of
+#: models on videos.
 ONE_STAGE = ('bbox_head',)
-HEADS = (*ONE_STAGE, 'roi_head', 'panoptic_head')
+HEADS = (*ONE_STAGE, 'roi_head', 'panoptic_head', *videos.HEADS)
 
 
 def config_detector(path: str, heads: Sequence[str] = ONE_STAGE) -> Dict[str, Any]:
@@ -51,13 +53,17 @@ def config_detector(path: str, heads: Sequence[str] = ONE_STAGE) -> Dict[str, An
     if not any(head in detector for head in heads):
         named = 'detectors of one stage, such as DINO and RetinaNet'
         if heads != ONE_STAGE:
-            named += '; of two, such as Mask R-CNN; and Mask2Former'
+            named += (
+                '; of two, such as Mask R-CNN; Mask2Former; EndToEndLocalizer and '
+                'recognizers of videos'
+            )
         raise UserError(
             f'config {path!r} has no model.{" or model.".join(heads)}; accepted: '
             f'{named}'
         )
     detector.pop('data_preprocessor', None)
-    return dict(detector, backbone=backbone, init_cfg=None)
+    detector.pop('init_cfg', None)
+    return dict(detector, backbone=backbone)
 
 
 def detector_variant(
@@ -93,8 +99,12 @@ def build_detector(detector: Dict[str, Any], rest: str = AS_IT_IS) -> nn.Module:
     Raises:
         UserError: if its class refuses the arguments, or it has no encoder.
     """
-    from mmdet.registry import MODELS
-    from mmdet.utils import register_all_modules
+    if videos.has_video_head(detector):
+        from mmaction.registry import MODELS
+        from mmaction.utils import register_all_modules
+    else:
+        from mmdet.registry import MODELS
+        from mmdet.utils import register_all_modules
 
     import dr2net_mm  # noqa: F401 - registers our classes
 
@@ -121,6 +131,8 @@ def has_encoder(detector: Dict[str, Any]) -> bool:
 
 def savings_of(detector: Dict[str, Any]) -> Tuple[str, ...]:
     """Return what can be done about the memory of what is not the backbone."""
+    if 'cls_head' in detector:  # a pooling and a layer
+        return ()
     return (ENCODER, PIECES) if has_encoder(detector) else (PIECES,)
 
 

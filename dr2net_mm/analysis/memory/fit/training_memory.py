@@ -33,6 +33,7 @@ from dr2net_mm.analysis.subjects.detectors import (
     enough_queries,
     samples_for,
 )
+from dr2net_mm.analysis.subjects.videos import has_video_head, video_outputs
 from dr2net_mm.errors import UserError
 
 
@@ -139,6 +140,15 @@ class Training:
         """Return the memory of one pass, and the most of it while losses are formed."""
         channels = self.detector['backbone'].get('in_channels', 3)
         images = torch.empty(setting.batch, channels, *self.image_size, device='meta')
+        if has_video_head(model):  # whose losses take a few MB
+            with self._on_meta():
+                step = measure_step(
+                    model,
+                    images,
+                    forward=lambda frames: video_outputs(model, frames),
+                    amp=PRECISIONS[setting.precision],
+                )
+            return step, 0
         samples = samples_for(model, setting.batch, self.image_size, self.boxes)
 
         def forward(inputs: Tensor) -> Dict[str, Any]:

@@ -24,6 +24,8 @@ from dr2net_mm.analysis.subjects.detectors import (
 DINO = 'configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py'
 MASK_RCNN = 'configs/mask_rcnn/mask-rcnn_dr2-swin-t-p4-w7_fpn_1x_coco.py'
 RETINANET = 'configs/retinanet/retinanet_dr2-swin-t-p4-w7_fpn_1x_coco.py'
+LOCALIZER = 'configs/video_first_run/vsgn_dr2-swin3d-nano_1xb4-6e_spliced-clips.py'
+RECOGNIZER = 'configs/video_first_run/dr2-swin3d-nano_1xb8-6e_spliced-clips.py'
 SIZE, BATCH, BOXES = (160, 192), 2, 30
 ADAMW = dict(type='AdamW', lr=1e-4)
 SGD = dict(type='SGD', lr=1e-2, momentum=0.9)
@@ -123,6 +125,22 @@ def test_the_count_is_what_a_training_step_takes(
     assert counted.optimizer == pytest.approx(state, rel=0.01)
     above = counted.total - counted.weights - counted.optimizer
     assert above == pytest.approx(step, rel=0.05)
+
+
+@pytest.mark.parametrize('path', [LOCALIZER, RECOGNIZER])
+def test_models_on_videos_are_counted(request, path):
+    detector = config_detector(str(request.config.rootpath / path), HEADS)
+    config = Config(dict(optim_wrapper=dict(optimizer=ADAMW)))
+    training = Training(config, detector, (32, 64, 64), BOXES)
+    rows = [
+        training.count(Setting(1, 1, mode))
+        for mode in ('conventional', 'checkpoint', 'dr2')
+    ]
+    assert rows[0].activations > rows[1].activations > rows[2].activations
+    # Every part is run: its parameters have gradients.
+    assert all(
+        row.gradients == pytest.approx(row.optimizer / 2, rel=0.01) for row in rows
+    )
 
 
 def test_more_boxes_an_average_and_accumulation_are_counted(request):
