@@ -10,7 +10,8 @@ from mmengine.registry import HOOKS
 from dr2net_mm.analysis.memory.command import main
 from dr2net_mm.analysis.memory.fit.config_lines import config_lines
 from dr2net_mm.analysis.memory.fit.report import byte_size
-from dr2net_mm.analysis.memory.fit.training_memory import Setting
+from dr2net_mm.analysis.memory.fit.training_memory import Setting, Training
+from dr2net_mm.analysis.subjects.detectors import config_detector
 from dr2net_mm.config_file import load_config
 
 NANO = 'configs/first_run/dino-2scale_dr2-swin-nano_1xb2-4e_tree-crowns.py'
@@ -81,6 +82,10 @@ def run(*arguments):
     return exit_info.value.code
 
 
+def written(file):
+    return f'written: {file}\n'
+
+
 def test_the_command_prints_a_table_and_the_config(request, tmp_path, capsys):
     file = tmp_path / 'plan.json'
     path = str(request.config.rootpath / NANO)
@@ -95,6 +100,12 @@ def test_the_command_prints_a_table_and_the_config(request, tmp_path, capsys):
     stored, nothing = plan['settings']
     assert stored['total'] > nothing['total']
     assert stored['multiply_adds'] < nothing['multiply_adds']
+    # What is printed last is a config, and its training takes what was promised.
+    found = pasted(tmp_path, printed[printed.index('_base_ =') : -len(written(file))])
+    budget = found.model.backbone.dual_residual.memory_budget
+    training = Training(found, config_detector(found.filename), (224, 224), 4)
+    setting = Setting(found.train_dataloader.batch_size, 1, 'dr2', '', budget)
+    assert training.count(setting).total == stored['total'] <= plan['limit']
 
 
 def test_a_limit_that_nothing_fits_says_what_is_missing(request, capsys):
