@@ -21,7 +21,8 @@ differ.
 - *Time* is processor time relative to conventional training, with start-up and
   evaluation in it.
 - A dynamic row moves (α, β) over 80 % of the run. The learning rate was chosen for the
-  conventional row alone, on the validation split.
+  conventional row alone, on the validation split; for object detection only that of
+  neck and head was, on frozen features and parts of the training images.
 """
 
 PROXIMITY = """\
