@@ -35,6 +35,9 @@ from .tasks import Task
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+#: Exit codes above it, and negative ones, are those of a signal.
+EXIT_SIGNAL = 128
+
 #: Seconds between two looks at the log of a run.
 LOOK = 2.0
 
@@ -91,7 +94,7 @@ class Queue:
         """Train what is missing.
 
         Raises:
-            UserError: If a training could not start.
+            UserError: If a training could not start or was stopped from outside.
         """
         missing = self.missing(runs)
         config = run_config(
@@ -120,6 +123,11 @@ class Queue:
         config.dump(str(config_file))
         self.progress.start(f'{run.row}, seed {run.seed}')
         code, seconds, output = self._run(config_file, folder)
+        if code < 0 or code > EXIT_SIGNAL:
+            raise UserError(
+                f'the run {run.row}, seed {run.seed}, was stopped from outside (exit '
+                f'code {code}) and has no record; the same command begins it again'
+            )
         log = _scalars(folder)
         failure = None if code == 0 else _last_line(output)
         if failure is not None and not any('loss' in line for line in log):

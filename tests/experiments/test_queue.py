@@ -94,6 +94,19 @@ def test_a_run_that_cannot_start_ends_the_queue_with_its_reason(task, tmp_path):
     assert not (tmp_path / 'records').exists()
 
 
+@pytest.mark.parametrize('code', [143, 138, 130, -9])
+def test_a_run_that_was_stopped_from_outside_has_no_record(
+    task, tmp_path, monkeypatch, code
+):
+    queue = Queue(task, tmp_path / 'records', tmp_path / 'work')
+    runs = [Run('vanilla', 5)]
+    ended = (code, 1.0, 'train.py: stopped by SIGTERM after iteration 18')
+    monkeypatch.setattr(queue, '_run', lambda *arguments: ended)
+    with pytest.raises(UserError, match=f'exit code {code}.*begins it again'):
+        queue.work(runs)
+    assert queue.missing(runs) == runs
+
+
 def test_missing_data_is_answered_with_the_commands_that_make_it(task, tmp_path):
     away = tmp_path / 'config.py'
     away.write_text(
