@@ -11,7 +11,7 @@ done and undone. Its operations end in ``_`` where they reuse a stream's memory.
 """
 
 import math
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -219,15 +219,13 @@ class ExactArithmetic(Arithmetic):
         """
         if dispatch.available(y, f, x):
             return fused.increment_(y, piece.index, f, x, self.alpha, self.scale)
-        largest = [torch.zeros((), dtype=self.dtype, device=y.device)]
-        for run, f_run, x_run in _runs(piece, y, f, x):
-            increment = self._integer_increment(f_run, x_run)
-            before = run.read(y)
-            after = before + increment.to(torch.int32)
-            # In floating point, which does not wrap around.
-            largest.append(magnitude(increment.add_(before)))
-            run.write_(y, after)
-        return torch.stack(largest).amax() / LIMIT
+        increment = self._integer_increment(f, x)
+        before = piece.read(y)
+        after = before + increment.to(torch.int32)
+        # In floating point, which does not wrap around.
+        largest = magnitude(increment.add_(before)) / LIMIT
+        piece.write_(y, after)
+        return largest
 
     def subtract_(self, x: Tensor, piece: Piece, f: Tensor, x_before: Tensor) -> None:
         """Turn X_i into Y_{i-1} on one piece."""
@@ -235,9 +233,7 @@ class ExactArithmetic(Arithmetic):
             coefficients = self.alpha, self.scale
             fused.increment_(x, piece.index, f, x_before, *coefficients, subtract=True)
             return
-        for run, f_run, x_run in _runs(piece, x, f, x_before):
-            increment = self._integer_increment(f_run, x_run)
-            run.add_(x, increment.neg_().to(torch.int32))
+        piece.add_(x, self._integer_increment(f, x_before).to(torch.int32).neg_())
 
     def beta_step_(self, x: Tensor, keep: bool) -> Tuple[Tensor, Optional[Tensor]]:
         """Compute Y_i in X_{i-1}'s memory; pack the remainders if ``keep``."""
@@ -289,13 +285,6 @@ def make_arithmetics(
     return [
         ExactArithmetic(alpha, beta, dtype, branch_dtype, triple) for triple in triples
     ]
-
-
-def _runs(piece: Piece, stream: Tensor, *values: Tensor) -> Iterator[Tuple[Any, ...]]:
-    """Yield the runs of a piece that fit a cache, with their part of each tensor."""
-    tokens = [value.reshape(-1, value.shape[-1]) for value in values]
-    for run, place in piece.cut(stream, slice_size(stream)):
-        yield (run, *(value[place] for value in tokens))
 
 
 def magnitude(values: Tensor) -> Tensor:

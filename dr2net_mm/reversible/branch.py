@@ -1,17 +1,6 @@
 """Residual branches and the pieces of a stream that they are evaluated on."""
 
-from typing import (
-    Any,
-    Callable,
-    Iterable,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from torch import Tensor, nn
@@ -68,30 +57,7 @@ class Piece:
         elif dispatch.available(stream, values):
             fused.accumulate_(stream, self.index, values)
         else:
-            now = tokens.index_select(0, self.index)
-            tokens.index_copy_(0, self.index, now.add_(values))
-
-    def cut(self, stream: Tensor, size: int) -> Iterator[Tuple['Piece', slice]]:
-        """Cut the piece into runs of tokens, for elementwise work.
-
-        Args:
-            stream: Stream [..., C].
-            size: Numbers of a run, at least one token.
-
-        Yields:
-            A run, and where its tokens are among those [T, C] of the piece.
-        """
-        channels = stream.shape[-1]
-        tokens = max(1, size // channels)
-        index: Any = self.index
-        if not isinstance(index, Tensor):
-            # As numbers, so that a slice of a slice is one too.
-            index = range(stream.numel() // channels)[index or slice(None)]
-        for start in range(0, len(index), tokens):
-            run = index[start : start + tokens]
-            if isinstance(run, range):
-                run = slice(run.start, run.stop, run.step)
-            yield Piece(run), slice(start, start + tokens)
+            tokens.index_copy_(0, self.index, self.read(stream).add_(values))
 
 
 #: The whole stream in its own shape.

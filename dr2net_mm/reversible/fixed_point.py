@@ -35,9 +35,14 @@ _SHARE = 2.0**-40
 _INT32_MAX = 2.0**31 - 1
 
 
+def _product(x: Tensor, ratio: Ratio) -> Tensor:
+    """Compute ``ρ·x`` of an int32 tensor without rounding, as float64."""
+    return x.to(torch.float64).mul_(ratio.value)
+
+
 def times(x: Tensor, ratio: Ratio) -> Tensor:
     """Compute ``floor(ρ·x)`` of an int32 tensor, as float64."""
-    return x.to(torch.float64).mul_(ratio.value).floor_()
+    return _product(x, ratio).floor_()
 
 
 def smallest_preimage_(y: Tensor, ratio: Ratio) -> Tensor:
@@ -81,7 +86,7 @@ def step_(x: Tensor, ratio: Ratio, size: int, keep: bool) -> Optional[Tensor]:
         return packed
     for start in range(0, flat.numel(), size):
         part = flat[start : start + size]
-        product = part.to(torch.float64).mul_(ratio.value)
+        product = _product(part, ratio)
         y = product.floor()
         part.copy_(y)
         if packed is None:

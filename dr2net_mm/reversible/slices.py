@@ -4,9 +4,9 @@ from typing import Iterator, Tuple
 
 from torch import Tensor
 
-#: Elements of a slice: few enough for the caches of a core, many enough elsewhere
-#: to keep a device busy.
-CPU_SLICE = 1 << 16
+#: Elements of a slice: few enough for the cache of a CPU, many enough elsewhere to
+#: keep a device busy.
+CPU_SLICE = 1 << 18
 DEVICE_SLICE = 1 << 22
 
 
