@@ -11,6 +11,8 @@ _base_ = [
 
 model = dict(
     type='Recognizer3D',
+    # No weights of images: it begins from random ones.
+    backbone=dict(pretrained2d=False),
     cls_head=dict(
         type='I3DHead',
         in_channels=192,

@@ -16,6 +16,8 @@ temporal_length = 64
 model = dict(
     type='EndToEndLocalizer',
     backbone=dict(
+        # The file is of this very network, not of one of images.
+        pretrained2d=False,
         init_cfg=dict(
             type='Pretrained',
             checkpoint='data/weights/hard_clips/epoch_8.pth',

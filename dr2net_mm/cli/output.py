@@ -28,6 +28,20 @@ def write_json(path: str, rows: Union[Dict[str, Any], List[Dict[str, Any]]]) -> 
         file.write('\n')
 
 
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False
+) -> str:
+    """Format a table of Markdown.
+
+    Args:
+        header: Names of the columns.
+        rows: Their cells.
+        numbers: Whether all columns but the first hold numbers, and are aligned right.
+    """
+    rule = ['---', *['---:' if numbers else '---'] * (len(header) - 1)]
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (header, rule, *rows))
+
+
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format columns of text: the first aligned left, the others right."""
     lines = [list(header), *[list(row) for row in rows]]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict
 
+from dr2net_mm.cli.output import markdown_table
 from dr2net_mm.errors import DataFileError
 
 from . import page_text
@@ -12,7 +13,7 @@ from .headlines import headlines
 from .plots import draw_plots
 from .record import read_records
 from .summary import Summary
-from .tables import markdown_table, task_tables
+from .tables import task_tables
 from .tasks import TASKS
 
 
@@ -112,7 +113,7 @@ def _proximity(records: Path) -> str:
             f'{path} is not what tools/analysis/proximity.py --json writes '
             f'({error!r}): make it again'
         ) from None
-    table = markdown_table(['(α, β)', 'gain', 'cosine'], lines)
+    table = markdown_table(['(α, β)', 'gain', 'cosine'], lines, numbers=True)
     return page_text.PROXIMITY.format(
         subject=subject, images=images, size=size, table=table
     )

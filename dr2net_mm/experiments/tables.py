@@ -1,6 +1,8 @@
 """Tables of a task in Markdown."""
 
-from typing import List, Optional, Sequence
+from typing import List, Optional
+
+from dr2net_mm.cli.output import markdown_table
 
 from .answers import difference_text, error_text
 from .rows import ROWS
@@ -26,7 +28,9 @@ def task_tables(summary: Summary) -> str:
         names = [name for name, row in ROWS.items() if row.group == group]
         lines = [_cells(summary, name) for name in names]
         header = [cell.format(metric=summary.task.metric_name) for cell in _HEADER]
-        parts.append(f'{_headline(group)}\n\n{markdown_table(header, lines)}')
+        parts.append(
+            f'{_headline(group)}\n\n{markdown_table(header, lines, numbers=True)}'
+        )
     return '\n\n'.join(parts)
 
 
@@ -66,9 +70,3 @@ def sample_text(found: Optional[Sample]) -> str:
 
 def _failures(one: RowSummary) -> str:
     return f' ({len(one.failures)} diverged)' if one.failures else ''
-
-
-def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Write a table whose first column is text and whose others are numbers."""
-    rule = ['---', *['---:'] * (len(header) - 1)]
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (header, rule, *lines))

@@ -7,7 +7,6 @@ model = dict(
         window_size=(8, 3, 3),
         drop_path_rate=0.0,
         out_indices=(2,),
-        pretrained2d=False,
     ),
     data_preprocessor=dict(
         type='ActionDataPreprocessor',

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from functools import partial
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
@@ -175,32 +176,11 @@ class Bench:
         loss.backward()
 
     def step(self, case: Case) -> Dict[str, Any]:
-        """Run one forward and backward pass and measure it.
-
-        Memory is the most that is allocated at once beyond what was before: that of
-        activations and of the gradients of parameters.
-        """
+        """Run one forward and backward pass and measure it."""
         model = self.model(case)
-        model.zero_grad(set_to_none=True)
-        if self.device.type != 'cuda':
-            start = time.perf_counter()
-            self._forward_backward(model, case.precision)
-            result = dict(seconds=time.perf_counter() - start)
-        else:
-            before = torch.cuda.memory_allocated()
-            torch.cuda.reset_peak_memory_stats()
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            torch.cuda.synchronize()
-            begin.record()
-            self._forward_backward(model, case.precision)
-            end.record()
-            end.synchronize()
-            result = dict(
-                seconds=begin.elapsed_time(end) / 1000,
-                memory_bytes=torch.cuda.max_memory_allocated() - before,
-            )
-        model.zero_grad(set_to_none=True)
-        return result
+        return measured_step(
+            model, partial(self._forward_backward, model, case.precision), self.device
+        )
 
     def counted_bytes(self, case: Case) -> int:
         """Count what :meth:`step` calls memory, on meta tensors."""
@@ -221,6 +201,44 @@ class Bench:
         model = self._build(case).to('meta')
         memory = measure_step(model, self.images.to('meta'), amp=amp)
         return memory.total_bytes - memory.parameter_bytes
+
+
+def measured_step(
+    model: nn.Module, run: Callable[[], None], device: torch.device
+) -> Dict[str, Any]:
+    """Run one training step of a model and measure it.
+
+    Memory is the most that is allocated at once beyond what was before: that of
+    activations and of the gradients of parameters.
+
+    Args:
+        model: The model, without gradients before and afterwards.
+        run: Its forward and backward pass.
+        device: Where it is.
+
+    Returns:
+        seconds, and on CUDA memory_bytes.
+    """
+    model.zero_grad(set_to_none=True)
+    if device.type != 'cuda':
+        start = time.perf_counter()
+        run()
+        result = dict(seconds=time.perf_counter() - start)
+    else:
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        result = dict(
+            seconds=begin.elapsed_time(end) / 1000,
+            memory_bytes=torch.cuda.max_memory_allocated() - before,
+        )
+    model.zero_grad(set_to_none=True)
+    return result
 
 
 def savings_of_subject(subject: Subject) -> Sequence[str]:

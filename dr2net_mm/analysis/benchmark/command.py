@@ -1,7 +1,6 @@
 """Time and memory of a training step: conventional, checkpointed, dual-residual."""
 
 import argparse
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -16,6 +15,7 @@ from dr2net_mm.analysis.backbone_arguments import (
 )
 from dr2net_mm.analysis.memory.plan_report import memory_budget
 from dr2net_mm.analysis.precision import PRECISIONS
+from dr2net_mm.analysis.quiet import ignore_known_warnings
 from dr2net_mm.analysis.subjects.detectors import config_detector
 from dr2net_mm.cli.command import OneLineParser, chunk_size, positive_int, run_command
 from dr2net_mm.cli.output import check_output, write_json
@@ -36,12 +36,6 @@ from .peers import check_peers, run_peers
 from .plot import draw_scatter, draw_sweep
 from .report import result_table, summarize
 from .sweep import parse_sweep, sweep_subjects
-
-_IGNORED_WARNINGS = (
-    'float arithmetic at',  # That it is not accurate does not change its speed.
-    '.*use_reentrant',  # mmdet leaves it unsaid, as it does indexing of meshgrid.
-    '.*meshgrid',
-)
 
 
 def benchmark(
@@ -204,8 +198,7 @@ def _check(options: argparse.Namespace) -> str:
 
 def _command(options: argparse.Namespace) -> None:
     device = _check(options)
-    for message in _IGNORED_WARNINGS:
-        warnings.filterwarnings('ignore', message=message)
+    ignore_known_warnings()
     if options.sweep is not None:
         options.sweep = parse_sweep(options.sweep)
     backbone, size = chosen_input(options, chosen_backbone(options), default=512)

@@ -1,7 +1,6 @@
 """Time of everything that a user could pick instead, for the same network."""
 
 import argparse
-import time
 import warnings
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -9,15 +8,16 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import torch
 
 from dr2net_mm.analysis.memory.peer_command import chosen_peers
-from dr2net_mm.analysis.memory.peer_memory import IGNORED_WARNINGS, count_peer
+from dr2net_mm.analysis.memory.peer_memory import count_peer, gigabytes
 from dr2net_mm.analysis.peers.catalog import Peer
 from dr2net_mm.analysis.peers.variant import Variant
+from dr2net_mm.analysis.quiet import ignore_known_warnings
 from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.cli.output import format_table, write_json
 from dr2net_mm.cli.progress import Progress
 from dr2net_mm.errors import UserError
 
-from .cases import Case, hardware, interleave
+from .cases import Case, hardware, interleave, measured_step
 from .report import summarize
 
 #: Names of rows that others are compared with, as :func:`summarize` calls them.
@@ -67,24 +67,13 @@ class PeerBench:
 
     def step(self, variant: Variant) -> Dict[str, Any]:
         """Run one forward and backward pass and measure it."""
-        variant.model.zero_grad(set_to_none=True)
-        cuda = self._device.type == 'cuda'
-        if cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-        start = time.perf_counter()
-        losses = [output.float().sum() for output in output_list(variant(self._images))]
-        sum(losses[1:], losses[0]).backward()
-        if not cuda:
-            result = dict(seconds=time.perf_counter() - start)
-        else:
-            torch.cuda.synchronize()
-            seconds = time.perf_counter() - start
-            peak = torch.cuda.max_memory_allocated() - before
-            result = dict(seconds=seconds, memory_bytes=peak)
-        variant.model.zero_grad(set_to_none=True)
-        return result
+
+        def run() -> None:
+            outputs = output_list(variant(self._images))
+            losses = [output.float().sum() for output in outputs]
+            sum(losses[1:], losses[0]).backward()
+
+        return measured_step(variant.model, run, self._device)
 
 
 def benchmark_peers(
@@ -167,7 +156,7 @@ def peer_time_table(rows: Sequence[Dict[str, Any]]) -> str:
             ratio = row[f'time_to_{reference}']
             cells.append('-' if ratio is None else f'{ratio:.2f}')
         for key in ('peak_bytes', 'moved_bytes'):
-            cells.append(f'{row[key] / 1e9:.3f}' if row.get(key) else '-')
+            cells.append(gigabytes(row[key]) if row.get(key) else '-')
         lines.append(cells)
     left_out = [f'{row["mode"]}: {row["reason"]}' for row in rows if 'reason' in row]
     return '\n'.join([format_table(header, lines), *left_out])
@@ -204,8 +193,7 @@ def run_peers(
     chosen = chosen_peers(dual_residual, options.budget)
     progress = Progress(len(chosen) * (options.rounds + options.warm_up))
     with warnings.catch_warnings():
-        for message in IGNORED_WARNINGS:
-            warnings.filterwarnings('ignore', message=message)
+        ignore_known_warnings()
         rows = benchmark_peers(
             chosen,
             backbone,

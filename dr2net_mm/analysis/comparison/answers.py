@@ -2,8 +2,9 @@
 
 from typing import Any, Dict, List, Sequence
 
+from dr2net_mm.analysis.memory.peer_memory import gigabytes
+
 from .records import OURS, Records, counted_rows, row_of
-from .tables import gigabytes
 
 #: Relative errors above this are called wrong: float32 itself is at some 1e-6.
 WRONG = 1e-3

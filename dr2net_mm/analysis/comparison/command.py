@@ -1,16 +1,12 @@
 """The command ``tools/analysis/comparison.py``."""
 
 import argparse
-from pathlib import Path
 from typing import Optional, Sequence
 
-from dr2net_mm.atomic_file import atomic_open
 from dr2net_mm.cli.command import OneLineParser, run_command, tool_parser
-from dr2net_mm.errors import UserError
+from dr2net_mm.cli.page import add_page_arguments, write_page
 
 from .page import comparison_page
-
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def _parser() -> OneLineParser:
@@ -25,34 +21,12 @@ def _parser() -> OneLineParser:
         '      --json evidence/comparison/memory_swin-t.json\n'
         '  python tools/analysis/comparison.py',
     )
-    parser.add_argument(
-        '--records',
-        type=Path,
-        default=REPOSITORY / 'evidence' / 'comparison',
-        metavar='FOLDER',
-        help='folder of the JSON files (default: evidence/comparison of the checkout)',
-    )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=REPOSITORY / 'docs' / 'comparison.md',
-        metavar='FILE',
-        help='the page; its plot goes into a folder beside it, named after it '
-        '(default: docs/comparison.md of the checkout)',
-    )
+    add_page_arguments(parser, 'evidence/comparison', 'docs/comparison.md')
     return parser
 
 
 def _command(options: argparse.Namespace) -> None:
-    if not options.records.is_dir():
-        raise UserError(f'--records {options.records}: there is no such folder')
-    out = options.out
-    if out.suffix != '.md' or not out.parent.is_dir():
-        raise UserError(f'--out {out}: give a .md file in a folder that exists')
-    page = comparison_page(options.records, out.with_suffix(''), out.stem)
-    with atomic_open(out, 'w', 'utf-8') as file:
-        file.write(page)
-    print(f'written: {out}')
+    write_page(options, comparison_page)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:

@@ -1,22 +1,12 @@
 """Tables of the comparison in Markdown."""
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
 from dr2net_mm.analysis.engines.command import engine_columns
-from dr2net_mm.analysis.memory.peer_memory import error_text
+from dr2net_mm.analysis.memory.peer_memory import error_text, gigabytes
+from dr2net_mm.cli.output import markdown_table
 
 from .records import counted_rows, row_of
-
-
-def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Format columns of text as a table of Markdown."""
-    rows = [list(header), ['---'] * len(header), *map(list, lines)]
-    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
-
-
-def gigabytes(size: int) -> str:
-    """Format bytes as a number of GB."""
-    return f'{size / 1e9:.3f}'
 
 
 def memory_table(record: Dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from dr2net_mm.analysis.benchmark.command import benchmark
 from dr2net_mm.analysis.memory.command import mode_backbone
 from dr2net_mm.analysis.memory.storage_meter import StorageMeter
 from dr2net_mm.analysis.precision import PRECISIONS
+from dr2net_mm.analysis.quiet import ignore_known_warnings
 from dr2net_mm.analysis.soak.command import main as soak_main
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,
@@ -271,5 +272,5 @@ def soak(settings: Dict[str, Any], device: str) -> Outcome:
 
 def quiet() -> None:
     """Leave out warnings that say nothing about what is measured."""
-    for message in ('float arithmetic at', '.*(use_reentrant|meshgrid)', '.*determin'):
-        warnings.filterwarnings('ignore', message=message)
+    ignore_known_warnings()
+    warnings.filterwarnings('ignore', message='.*determin')

@@ -2,13 +2,9 @@
 
 from typing import Any, Dict, List, Optional, Sequence
 
+from dr2net_mm.cli.output import markdown_table
+
 Record = Dict[str, Any]
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Format a table in Markdown."""
-    lines = [header, ['---'] * len(header), *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
 def report_tables(records: Sequence[Record]) -> str:

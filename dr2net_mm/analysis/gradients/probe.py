@@ -1,14 +1,13 @@
 """Gradients of a reversible backward compared with those of a stored one."""
 
-import contextlib
 import math
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from dr2net_mm.analysis.precision import AMP_DTYPES
+from dr2net_mm.analysis.quiet import quiet_logger
 from dr2net_mm.analysis.subjects.backbones import (
     build_backbone,
     reversible_backbone,
@@ -16,18 +15,6 @@ from dr2net_mm.analysis.subjects.backbones import (
 from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.reversible.errors import FixedPointOverflowError
 from dr2net_mm.reversible.gradient_error import GradientError, compare_gradients
-
-
-@contextlib.contextmanager
-def _quiet_logger() -> Iterator[None]:
-    """Silence mmdet's warning that random weights are random."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('ERROR')
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _gradients(
@@ -93,7 +80,7 @@ class GradientErrorProbe:
                         beta=0.5,
                     )
                 )
-                with _quiet_logger():
+                with quiet_logger():
                     model.init_weights()
                 self._models.append(model.to(device))
             generator = torch.Generator().manual_seed(seed)

@@ -11,19 +11,13 @@ from torch import nn
 from dr2net_mm.analysis.peers.catalog import WHOLE, Peer
 from dr2net_mm.analysis.peers.gradient_error import PeerErrors
 from dr2net_mm.analysis.peers.variant import Variant
+from dr2net_mm.analysis.quiet import ignore_known_warnings
 from dr2net_mm.cli.output import format_table
 from dr2net_mm.errors import UserError
 
 from .meta_attention import FusedMetaAttention
 from .step_memory import measure_step
 from .storage_meter import StorageMeter
-
-#: Warnings of other packages, and one that the table's errors say better.
-IGNORED_WARNINGS = (
-    '.*use_reentrant',  # mmdet leaves it unsaid, as it does indexing of meshgrid.
-    '.*meshgrid',
-    'float arithmetic at',  # The table says how accurate it is.
-)
 
 
 def count_peer(
@@ -46,8 +40,7 @@ def count_peer(
         once of weights, gradients, activations and the optimizer.
     """
     with warnings.catch_warnings():
-        for message in IGNORED_WARNINGS:
-            warnings.filterwarnings('ignore', message=message)
+        ignore_known_warnings()
         variant = peer.build(backbone)
         variant.model.to('meta')
         channels = backbone.get('in_channels', 3)
@@ -115,8 +108,7 @@ def peer_memory(
             row = count_peer(peer, backbone, image_size, batch)
             if errors is not None:
                 with warnings.catch_warnings():
-                    for message in IGNORED_WARNINGS:
-                        warnings.filterwarnings('ignore', message=message)
+                    ignore_known_warnings()
                     found = errors.measure(peer)._asdict()
                 row.update({key: _strict(value) for key, value in found.items()})
         except UserError as error:
@@ -139,12 +131,12 @@ def peer_table(rows: Sequence[Dict[str, Any]]) -> str:
             [
                 row['mode'],
                 row['trains'],
-                *(_gigabytes(row[key]) for key in ('kept_bytes', 'peak_bytes')),
-                _gigabytes(row['moved_bytes']) if row['moved_bytes'] else '-',
+                *(gigabytes(row[key]) for key in ('kept_bytes', 'peak_bytes')),
+                gigabytes(row['moved_bytes']) if row['moved_bytes'] else '-',
                 f'{row["multiply_adds"] / first["multiply_adds"]:.3f}',
                 f'{row["trained_parameters"] / 1e6:.2f}',
-                _gigabytes(state),
-                _gigabytes(row['all_bytes']),
+                gigabytes(state),
+                gigabytes(row['all_bytes']),
                 error_text(row),
             ]
         )
@@ -167,5 +159,6 @@ def _strict(number: Optional[float]) -> Any:
     return number if number is None or math.isfinite(number) else str(number)
 
 
-def _gigabytes(size: int) -> str:
+def gigabytes(size: int) -> str:
+    """Format bytes as a number of GB."""
     return f'{size / 1e9:.3f}'

@@ -3,9 +3,9 @@
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor
 
+from dr2net_mm.analysis.quiet import quiet_logger
 from dr2net_mm.backbones.base.outputs import output_list
 from dr2net_mm.reversible.gradient_error import compare_gradients
 
@@ -90,14 +90,9 @@ class PeerErrors:
     def _initialize(self, variant: Variant) -> None:
         if not hasattr(variant.model, 'init_weights'):
             return
-        logger = MMLogger.get_current_instance()
-        level = logger.level
-        logger.setLevel('ERROR')  # random weights are meant to be random here
-        try:
+        with quiet_logger():
             torch.manual_seed(self._seed)
             variant.model.init_weights()
-        finally:
-            logger.setLevel(level)
 
     def _projections(self, outputs: Sequence[Tensor]) -> List[Tensor]:
         generator = torch.Generator().manual_seed(self._seed + 1)

@@ -3,7 +3,6 @@
 import argparse
 import math
 import sys
-import warnings
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
@@ -18,6 +17,7 @@ from dr2net_mm.analysis.backbone_arguments import (
 from dr2net_mm.analysis.memory.command import mode_backbone
 from dr2net_mm.analysis.memory.plan_report import budget_label, memory_budget
 from dr2net_mm.analysis.precision import AMP_DTYPES
+from dr2net_mm.analysis.quiet import ignore_known_warnings
 from dr2net_mm.analysis.subjects.timm_models import fitted, is_timm
 from dr2net_mm.cli.command import positive_int, run_command
 from dr2net_mm.cli.output import check_output, write_json
@@ -215,9 +215,7 @@ def _command(options: argparse.Namespace) -> None:
             f'least {options.warm_up + 2} are needed, which are '
             f'{(options.warm_up + 2) * options.sizes} steps'
         )
-    # Trained on random targets; the accuracy of float arithmetic does not matter.
-    warnings.filterwarnings('ignore', message='float arithmetic at')
-    warnings.filterwarnings('ignore', message='.*(use_reentrant|meshgrid)')
+    ignore_known_warnings()
     torch.manual_seed(0)
     task = _task(options)
     steps = epochs * len(task.sizes)

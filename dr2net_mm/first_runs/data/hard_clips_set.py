@@ -19,7 +19,7 @@ from .hard_clips import (
     render,
     segments_of,
 )
-from .spliced_set import counts, database_entry, write_annotations, write_checked
+from .spliced_set import Rendered, write_set
 
 
 def write_hard_set(
@@ -45,47 +45,16 @@ def write_hard_set(
         DataFileError: if a file does not come back as it was written.
     """
     labels = class_names(sceneries)
-    for folder in ('videos', 'clips'):
-        (out / folder).mkdir()
-    database: dict[str, dict] = {}
-    clips: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
-    for number, subset in enumerate(SUBSETS):
-        for index in range(options.videos[number]):
-            rng = np.random.default_rng([options.seed, number, 0, index])
-            shots = plan_video(sceneries, subset, options, rng)
-            name = f'{subset}_{index:04d}'
-            path = out / 'videos' / f'{name}.mp4'
-            frames = _write(path, shots, sceneries, options)
-            segments = segments_of(shots, sceneries)
-            database[name] = database_entry(subset, frames, segments, options)
-            progress()
-        for index in range(options.clips[number] * len(labels)):
-            rng = np.random.default_rng([options.seed, number, 1, index])
-            label_number = index % len(labels)
-            label = labels[label_number]
-            length = options.clip_length
-            shots = [plan_shot(sceneries, subset, label, length, rng)]
-            path = out / 'clips' / f'{subset}_{label}_{index:04d}.mp4'
-            _write(path, shots, sceneries, options)
-            clips[subset].append(f'{path.name} {label_number}')
-            progress()
-    write_annotations(
-        out,
-        'hard spliced clips in the format of ActivityNet-v1.3',
-        labels,
-        database,
-        clips,
-    )
-    return counts(database, clips)
 
+    def rendered(shots: Sequence[Shot]) -> Rendered:
+        frames = render(shots, sceneries, options)
+        return Rendered(frames, cuts_of(shots), segments_of(shots, sceneries))
 
-def _write(
-    path: Path,
-    shots: Sequence[Shot],
-    sceneries: Sequence[Scenery],
-    options: HardOptions,
-) -> int:
-    """Write a video and return its number of frames."""
-    frames = render(shots, sceneries, options)
-    write_checked(path, frames, options.fps, cuts_of(shots))
-    return len(frames)
+    def video(subset: str, index: int, rng: np.random.Generator) -> Rendered:
+        return rendered(plan_video(sceneries, subset, options, rng))
+
+    def clip(subset: str, label: str, rng: np.random.Generator) -> Rendered:
+        return rendered([plan_shot(sceneries, subset, label, options.clip_length, rng)])
+
+    version = 'hard spliced clips in the format of ActivityNet-v1.3'
+    return write_set(out, version, labels, SUBSETS, options, video, clip, progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -54,62 +54,104 @@ def write_spliced_set(
         DataFileError: if a file does not come back as it was written.
     """
     labels = class_names(films)
+
+    def rendered(pieces: Sequence[Piece], subset: str) -> Rendered:
+        cuts = np.cumsum([piece.length for piece in pieces])[:-1].tolist()
+        frames = render(pieces, films, subset, options)
+        return Rendered(frames, cuts, segments_of(pieces, films))
+
+    def video(subset: str, index: int, rng: np.random.Generator) -> Rendered:
+        label = labels[index % (len(labels) - 1)]
+        return rendered(plan_video(films, label, options, rng), subset)
+
+    def clip(subset: str, label: str, rng: np.random.Generator) -> Rendered:
+        return rendered(plan_clip(films, label, options, rng), subset)
+
+    version = 'spliced clips in the format of ActivityNet-v1.3'
+    return write_set(out, version, labels, SUBSETS, options, video, clip, progress)
+
+
+class Rendered(NamedTuple):
+    """A video before it is written.
+
+    Attributes:
+        frames: Pictures.
+        cuts: Frames that begin another picture.
+        segments: First frame, end and class of what is annotated.
+    """
+
+    frames: np.ndarray
+    cuts: Sequence[int]
+    segments: Sequence[tuple[int, int, str]]
+
+
+def write_set(
+    out: Path,
+    version: str,
+    labels: Sequence[str],
+    subsets: Sequence[str],
+    options: SetOptions | HardOptions,
+    video: Callable[[str, int, np.random.Generator], Rendered],
+    clip: Callable[[str, str, np.random.Generator], Rendered],
+    progress: Callable[[], object],
+) -> dict[str, int]:
+    """Write the videos and clips of all subsets, and the annotations.
+
+    Args:
+        out: a folder that exists.
+        version: what ``annotations.json`` says of itself.
+        labels: classes, the background last.
+        subsets: their names, in the order of the numbers in the options.
+        options: sizes and seed; the same seed gives the same videos.
+        video: renders a video of a subset and number.
+        clip: renders a clip of a subset and class.
+        progress: is called after every file.
+
+    Returns:
+        Number of videos, segments and clips.
+
+    Raises:
+        DataFileError: if a file does not come back as it was written.
+    """
     for folder in ('videos', 'clips'):
         (out / folder).mkdir()
     database: dict[str, dict] = {}
-    clips: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
-    for number, subset in enumerate(SUBSETS):
+    clips: dict[str, list[str]] = {subset: [] for subset in subsets}
+    for number, subset in enumerate(subsets):
         for index in range(options.videos[number]):
             rng = np.random.default_rng([options.seed, number, 0, index])
-            label = labels[index % (len(labels) - 1)]
-            pieces = plan_video(films, label, options, rng)
+            made = video(subset, index, rng)
             name = f'{subset}_{index:04d}'
-            path = out / 'videos' / f'{name}.mp4'
-            _write_piece(path, pieces, films, subset, options)
-            frames = sum(piece.length for piece in pieces)
-            segments = segments_of(pieces, films)
-            database[name] = database_entry(subset, frames, segments, options)
+            _write_checked(out / 'videos' / f'{name}.mp4', made, options.fps)
+            database[name] = _database_entry(subset, made, options)
             progress()
         for index in range(options.clips[number] * len(labels)):
             rng = np.random.default_rng([options.seed, number, 1, index])
             label_number = index % len(labels)
             label = labels[label_number]
-            pieces = plan_clip(films, label, options, rng)
             path = out / 'clips' / f'{subset}_{label}_{index:04d}.mp4'
-            _write_piece(path, pieces, films, subset, options)
+            _write_checked(path, clip(subset, label, rng), options.fps)
             clips[subset].append(f'{path.name} {label_number}')
             progress()
-    write_annotations(
-        out, 'spliced clips in the format of ActivityNet-v1.3', labels, database, clips
+    _write_annotations(out, version, labels, database, clips)
+    return dict(
+        videos=len(database),
+        segments=sum(len(entry['annotations']) for entry in database.values()),
+        clips=sum(map(len, clips.values())),
     )
-    return counts(database, clips)
 
 
-def _write_piece(
-    path: Path,
-    pieces: Sequence[Piece],
-    films: Sequence[Film],
-    subset: str,
-    options: SetOptions,
-) -> None:
-    frames = render(pieces, films, subset, options)
-    cuts = np.cumsum([piece.length for piece in pieces])[:-1]
-    write_checked(path, frames, options.fps, cuts.tolist())
-
-
-def write_checked(
-    path: Path, frames: np.ndarray, fps: float, cuts: Sequence[int]
-) -> None:
+def _write_checked(path: Path, made: Rendered, fps: float) -> None:
     """Write a video and read it back.
 
     Raises:
         DataFileError: if it does not come back as it was written.
     """
-    write_video(path, frames, fps)
-    check_video(path, frames, fps, cuts)
+    write_video(path, made.frames, fps)
+    check_video(path, made.frames, fps, made.cuts)
 
 
-def write_annotations(
+def _write_annotations(
     out: Path,
     version: str,
     labels: Sequence[str],
@@ -134,33 +176,19 @@ def write_annotations(
     _write_text(out / 'annotations.json', json.dumps(content, indent=1))
 
 
-def counts(
-    database: Mapping[str, dict], clips: Mapping[str, Sequence[str]]
-) -> dict[str, int]:
-    """Count the videos, segments and clips of a set."""
-    return dict(
-        videos=len(database),
-        segments=sum(len(entry['annotations']) for entry in database.values()),
-        clips=sum(map(len, clips.values())),
-    )
-
-
-def database_entry(
-    subset: str,
-    frames: int,
-    segments: Sequence[tuple[int, int, str]],
-    options: SetOptions | HardOptions,
+def _database_entry(
+    subset: str, made: Rendered, options: SetOptions | HardOptions
 ) -> dict:
     """Describe a video as ActivityNet does, from its segments in frames."""
     fps = options.fps
     return dict(
         subset=subset,
-        duration=frames / fps,
+        duration=len(made.frames) / fps,
         resolution=f'{options.width}x{options.height}',
         url='',
         annotations=[
             dict(segment=[first / fps, end / fps], label=label)
-            for first, end, label in segments
+            for first, end, label in made.segments
         ],
     )
 
